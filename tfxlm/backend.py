@@ -1,0 +1,137 @@
+"""The few places where layers and models need more than `keras.ops`: one door to TensorFlow and to Keras internals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import optree
+from keras import ops
+
+from tfxlm.errors import InputError
+
+IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+if IS_TENSORFLOW:
+    import tensorflow as tf
+
+
+def register_mapping(cls: type[dict]) -> None:
+    """Makes Keras (and the active backend) look into a dict subclass as into a dict, keeping its type and order."""
+
+    def flatten(mapping: dict) -> tuple[list[Any], tuple[str, ...]]:
+        return list(mapping.values()), tuple(mapping)
+
+    def unflatten(keys: tuple[str, ...], values: Any) -> dict:
+        return cls(zip(keys, values, strict=True))
+
+    optree.register_pytree_node(cls, lambda m: (*flatten(m), tuple(m)), unflatten, namespace="keras")
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.tree_util.register_pytree_node(cls, flatten, unflatten)
+    elif keras.backend.backend() == "torch":
+        from torch.utils import _pytree
+
+        _pytree.register_pytree_node(cls, flatten, lambda values, keys: unflatten(keys, values))
+
+
+def can_find_rows() -> bool:
+    """Whether the number of rows may depend on the data here: in TensorFlow, outside XLA."""
+    return IS_TENSORFLOW and not _in_xla()
+
+
+def _in_xla() -> bool:
+    # TensorFlow has no public question for "is this being traced with jit_compile=True".
+    from tensorflow.python.ops import control_flow_util
+
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )
+
+
+def is_concrete(tensor: Any) -> bool:
+    """Whether the values of `tensor` can be read now, without running a graph."""
+    if isinstance(tensor, keras.KerasTensor):
+        return False
+    if IS_TENSORFLOW:
+        return not tf.is_tensor(tensor) or hasattr(tensor, "numpy")
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return not isinstance(tensor, jax.core.Tracer)
+    return True
+
+
+def check_range(ids: Any, limit: int, message: str) -> Any:
+    """Checks that all of `ids` are in [0, limit) and returns them.
+
+    Args:
+        ids: integer tensor of any shape.
+        limit: exclusive upper bound.
+        message: what to say when they are not; the smallest and largest value found are added where they are known.
+
+    Raises:
+        InputError: outside a graph. Inside a TensorFlow graph an assertion raises `InvalidArgumentError` with the
+            same message when it runs; a compiled (XLA, JAX) graph cannot check.
+    """
+    if is_concrete(ids):
+        values = ops.convert_to_numpy(ids)
+        if values.size and (values.min() < 0 or values.max() >= limit):
+            raise InputError(f"{message} Found values from {values.min()} to {values.max()}.")
+        return ids
+    if isinstance(ids, keras.KerasTensor) or not can_find_rows():
+        return ids
+    inside = tf.logical_and(tf.reduce_all(ids >= 0), tf.reduce_all(ids < limit))
+    with tf.control_dependencies([tf.debugging.Assert(inside, [message], summarize=1)]):
+        return tf.identity(ids)
+
+
+@contextmanager
+def deferred_variables() -> Iterator[Callable[[keras.Model, Callable[[keras.Variable], Any]], None]]:
+    """Builds a model without giving its variables values, so that each can be read straight into place.
+
+    Yields:
+        A function ``fill(model, initializer_of)``, to be called after the block: it initialises every variable with
+        ``initializer_of(variable)`` (``f(shape, dtype)``), or with the variable's own initializer when that is None.
+
+    Keras has deferred initialisation, but no public way to replace the initializers: they are set here and nowhere
+    else.
+    """
+    from keras.src.backend.common import global_state
+
+    waiting = global_state.get_global_attribute("uninitialized_variables")
+    global_state.set_global_attribute("uninitialized_variables", [])
+
+    def fill(model: keras.Model, initializer_of: Callable[[keras.Variable], Any]) -> None:
+        for variable in model.variables:
+            initializer = initializer_of(variable)
+            if initializer is not None:
+                variable._initializer = initializer
+            variable._deferred_initialize()
+
+    try:
+        scope = keras.StatelessScope(initialize_variables=False)  # type: ignore[call-arg]
+        with scope:
+            yield fill
+    finally:
+        # Left in the list, they would be initialised a second time at the end of the next such scope.
+        global_state.set_global_attribute("uninitialized_variables", waiting)
+
+
+def tensor_from_array(array: np.ndarray, dtype: str, transpose: bool) -> Any:
+    """Makes a backend tensor of `dtype` from `array`, transposed on the way when asked.
+
+    The transpose is the backend's: it runs on all cores, where numpy's strided copy takes twice the time.
+    """
+    if IS_TENSORFLOW:
+        with tf.device("CPU:0"):
+            tensor = tf.convert_to_tensor(array)
+            if tensor.dtype != dtype:
+                tensor = tf.cast(tensor, dtype)
+            return tf.transpose(tensor) if transpose else tensor
+    tensor = ops.cast(ops.convert_to_tensor(array), dtype)
+    return ops.transpose(tensor) if transpose else tensor

@@ -1,0 +1,31 @@
+"""Checkpoints: names and arrays, read and written without torch.
+
+`open_checkpoint` gives tensors by name, a `NameMap` says which variable takes which, `plan` reports what does not fit,
+and `write_checkpoint` writes safetensors.
+"""
+
+from tfxlm.checkpoints.arrays import TensorInfo
+from tfxlm.checkpoints.checkpoint import WEIGHT_FILES, Checkpoint, open_checkpoint
+from tfxlm.checkpoints.name_map import Ignored, Match, NameMap, Rule, Tied, Transform
+from tfxlm.checkpoints.report import LoadPlan, LoadReport, Mismatch, Source, plan
+from tfxlm.checkpoints.writer import Lazy, write_checkpoint
+
+__all__ = [
+    "WEIGHT_FILES",
+    "Checkpoint",
+    "Ignored",
+    "Lazy",
+    "LoadPlan",
+    "LoadReport",
+    "Match",
+    "Mismatch",
+    "NameMap",
+    "Rule",
+    "Source",
+    "TensorInfo",
+    "Tied",
+    "Transform",
+    "open_checkpoint",
+    "plan",
+    "write_checkpoint",
+]

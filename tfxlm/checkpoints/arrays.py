@@ -1,0 +1,160 @@
+"""Memory-mapped files and the tensors inside them."""
+
+import contextlib
+import math
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, InputError
+from tfxlm.files import describe_placeholder
+
+MAX_DIMS = 64  # numpy's limit
+_MAX_BYTES = 1 << 62  # numpy counts bytes in 63 bits
+_EXPANDED_BYTES = 1 << 24  # what a view that repeats its storage may take when that is more than its file
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Shape and dtype of a tensor, as the file has them.
+
+    Attributes:
+        shape: in the file's orientation.
+        dtype: a numpy dtype; ``ml_dtypes.bfloat16`` for bfloat16.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+class MappedFile:
+    """A file mapped read-only into memory: what is not touched costs nothing.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CheckpointNotFoundError: there is no such file.
+        CorruptFileError: the file is empty, or a placeholder such as a git-LFS pointer.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                head = file.read(64)
+                if placeholder := describe_placeholder(head):
+                    raise CorruptFileError(f"'{path}' is {placeholder}.")
+                self._map: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError as error:
+            raise CheckpointNotFoundError(f"There is no file '{path}'.") from error
+        except IsADirectoryError as error:
+            raise CheckpointNotFoundError(f"Expected a file with weights, but '{path}' is a folder.") from error
+        self.size = len(self._map)
+
+    @property
+    def map(self) -> mmap.mmap:
+        """The memory map.
+
+        Raises:
+            InputError: the file was closed.
+        """
+        if self._map is None:
+            raise InputError(f"'{self.path}' is closed. Read its tensors before closing the checkpoint.")
+        return self._map
+
+    def release(self, start: int, stop: int) -> None:
+        """Gives the memory of the pages that hold the bytes `start` to `stop` back; reading them again reloads them."""
+        if hasattr(mmap, "MADV_DONTNEED") and stop > start:
+            first = start - start % mmap.PAGESIZE
+            self.map.madvise(mmap.MADV_DONTNEED, first, stop - first)
+
+    def close(self) -> None:
+        """Closes the file. Arrays read from it stay valid: the map lives as long as the last of them."""
+        if self._map is not None:
+            with contextlib.suppress(BufferError):
+                self._map.close()
+            self._map = None
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Where a tensor lies in a file.
+
+    Attributes:
+        file: the file.
+        shape: in the file's orientation.
+        dtype: numpy dtype in the machine's byte order.
+        offset: first byte in the file.
+        strides: steps between elements in elements; None for a contiguous tensor.
+        swap: whether the file has the other byte order.
+    """
+
+    file: MappedFile
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+    strides: tuple[int, ...] | None = None
+    swap: bool = False
+
+    @property
+    def info(self) -> TensorInfo:
+        """Shape and dtype."""
+        return TensorInfo(self.shape, self.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the tensor in bytes when it is contiguous."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First byte in the file and the byte after the last."""
+        if not self.nbytes:
+            return self.offset, self.offset
+        if self.strides is None:
+            return self.offset, self.offset + self.nbytes
+        steps = sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+        return self.offset, self.offset + (steps + 1) * self.dtype.itemsize
+
+    def check(self, name: str) -> None:
+        """Checks that the tensor lies inside the file and that reading it takes no more memory than it should.
+
+        Args:
+            name: what to call it in the error.
+
+        Raises:
+            CorruptFileError: it does not.
+        """
+        path = self.file.path
+        if len(self.shape) > MAX_DIMS or math.prod(max(size, 1) for size in self.shape) > _MAX_BYTES // 8:
+            raise CorruptFileError(f"'{path}': the shape of {name} is too large to be true. Download the file again.")
+        first, last = self.span
+        if first < 0 or last > self.file.size:
+            raise CorruptFileError(
+                f"'{path}' is truncated or corrupt: {name} needs the bytes {first} to {last}, the file has "
+                f"{self.file.size}. Download it again."
+            )
+        if self.nbytes > max(self.file.size, _EXPANDED_BYTES):
+            raise CorruptFileError(
+                f"'{path}': {name} of shape {self.shape} repeats a few stored numbers over {self.nbytes} bytes. "
+                "Save contiguous tensors instead."
+            )
+
+    def read(self) -> np.ndarray:
+        """Returns the tensor, read-only: a view of the memory map, or a copy where the view would not be plain."""
+        if not self.nbytes:
+            array = np.empty(self.shape, self.dtype)
+        else:
+            steps = self.strides and tuple(stride * self.dtype.itemsize for stride in self.strides)
+            array = np.ndarray(self.shape, self.dtype, buffer=self.file.map, offset=self.offset, strides=steps or None)
+            if not (array.flags.c_contiguous and array.flags.aligned):
+                array = np.array(array, order="C")
+            if self.swap and self.dtype.itemsize > 1:
+                # Through integers: bfloat16 is not a type that numpy itself knows how to swap.
+                integers = array.view(np.dtype(f"u{self.dtype.itemsize}"))
+                array = integers.byteswap().view(self.dtype)
+        array.flags.writeable = False
+        return array

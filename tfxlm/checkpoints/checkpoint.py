@@ -1,0 +1,173 @@
+"""Opening a checkpoint folder, whatever file format its weights have."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from tfxlm.checkpoints.arrays import MappedFile, TensorEntry, TensorInfo
+from tfxlm.checkpoints.safetensors import read_safetensors
+from tfxlm.checkpoints.sharded import read_index
+from tfxlm.checkpoints.torch_files import read_torch_file
+from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, WeightMismatchError
+
+Reader = Callable[[MappedFile], dict[str, TensorEntry]]
+
+# In the order in which they are looked for.
+WEIGHT_FILES: dict[str, Reader] = {
+    "model.safetensors": read_safetensors,
+    "model.safetensors.index.json": read_safetensors,
+    "pytorch_model.bin": read_torch_file,
+    "pytorch_model.bin.index.json": read_torch_file,
+}
+
+
+class Checkpoint:
+    """The tensors of a checkpoint by name, read from memory maps when asked for. A context manager.
+
+    Attributes:
+        path: the weights file or index that was opened.
+        files: the files that hold the tensors.
+        unlisted: names of tensors that are in a file, but not in the index of a sharded checkpoint.
+    """
+
+    def __init__(
+        self, path: Path, files: tuple[MappedFile, ...], entries: dict[str, TensorEntry], unlisted: tuple[str, ...] = ()
+    ) -> None:
+        self.path = path
+        self.files = tuple(file.path for file in files)
+        self.unlisted = unlisted
+        self._files = files
+        self._entries = entries
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors together."""
+        return sum(entry.nbytes for entry in self._entries.values())
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the tensors, in the order of the files."""
+        return tuple(self._entries)
+
+    def info(self, name: str) -> TensorInfo:
+        """Shape and dtype of a tensor, without reading it.
+
+        Raises:
+            WeightMismatchError: there is no such tensor.
+        """
+        return self._entry(name).info
+
+    def read(self, name: str) -> np.ndarray:
+        """Reads a tensor.
+
+        Args:
+            name: its name.
+
+        Returns:
+            A read-only array in the file's orientation. It is a view of the memory map unless the tensor is not
+            contiguous, not aligned or in the other byte order.
+
+        Raises:
+            WeightMismatchError: there is no such tensor.
+            InputError: the checkpoint was closed.
+        """
+        return self._entry(name).read()
+
+    def release(self, name: str) -> None:
+        """Gives back the memory that reading a tensor took; arrays already read reload it when they are used.
+
+        Raises:
+            WeightMismatchError: there is no such tensor.
+            InputError: the checkpoint was closed.
+        """
+        entry = self._entry(name)
+        entry.file.release(*entry.span)
+
+    def close(self) -> None:
+        """Closes the files. Arrays already read stay valid."""
+        for file in self._files:
+            file.close()
+
+    def _entry(self, name: str) -> TensorEntry:
+        if name not in self._entries:
+            raise WeightMismatchError(f"'{self.path}' has no tensor '{name}'; it has {len(self)}, see `names()`.")
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __enter__(self) -> "Checkpoint":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_checkpoint(folder: str | Path) -> Checkpoint:
+    """Opens the weights in a folder: safetensors or a zip file of torch.save, whole or sharded.
+
+    Only names, shapes and dtypes are read here.
+
+    Args:
+        folder: a local folder.
+
+    Returns:
+        The open checkpoint.
+
+    Raises:
+        CheckpointNotFoundError: the folder holds no weights file.
+        CorruptFileError: a file is truncated, malformed or a placeholder.
+        UnsafeFileError: a file tries to run code or to lead out of the folder.
+        UnsupportedFileError: a file has a format that is not read.
+    """
+    folder = Path(folder)
+    for name, reader in WEIGHT_FILES.items():
+        path = folder / name
+        if path.exists():
+            with ExitStack() as stack:
+                opened = _open_sharded(path, reader, stack) if name.endswith(".json") else _open(path, reader, stack)
+                stack.pop_all()  # nothing went wrong: the checkpoint closes the files
+                return opened
+    if not folder.is_dir():
+        raise CheckpointNotFoundError(f"There is no folder '{folder}'.")
+    there = sorted(path.name for path in folder.iterdir())
+    shown = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "") if there else "nothing"
+    raise CheckpointNotFoundError(
+        f"'{folder}' holds no weights: expected one of {', '.join(WEIGHT_FILES)}, found {shown}."
+    )
+
+
+def _map(path: Path, stack: ExitStack) -> MappedFile:
+    file = MappedFile(path)
+    stack.callback(file.close)
+    return file
+
+
+def _open(path: Path, reader: Reader, stack: ExitStack) -> Checkpoint:
+    file = _map(path, stack)
+    return Checkpoint(path, (file,), reader(file))
+
+
+def _open_sharded(path: Path, reader: Reader, stack: ExitStack) -> Checkpoint:
+    weight_map = read_index(path)
+    files = {shard: _map(shard, stack) for shard in sorted(set(weight_map.values()))}
+    shards = {shard: reader(file) for shard, file in files.items()}
+    absent = [name for name, shard in weight_map.items() if name not in shards[shard]]
+    if absent:
+        raise CorruptFileError(
+            f"'{path}' lists {len(absent)} tensors that are not in their files, e.g. '{absent[0]}' in "
+            f"'{weight_map[absent[0]].name}'. Download index and files again, from one revision."
+        )
+    unlisted = tuple(name for shard in shards.values() for name in shard if name not in weight_map)
+    entries = {name: shards[shard][name] for name, shard in weight_map.items()}
+    return Checkpoint(path, tuple(files.values()), entries, unlisted)

@@ -1,0 +1,1 @@
+"""Tables of weight names, one per family and file layout. Data only."""

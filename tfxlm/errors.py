@@ -1,0 +1,74 @@
+"""The error tree of tfxlm.
+
+Every error raised on purpose derives from `TFXLMError` and from the built-in exception a caller would expect,
+so both ``except tfxlm.errors.TFXLMError`` and ``except ValueError`` work. A message says what happened, what was
+expected, what came, and the way out.
+"""
+
+
+class TFXLMError(Exception):
+    """Base class of all errors raised by tfxlm."""
+
+
+class ConfigError(TFXLMError, ValueError):
+    """A configuration value is invalid, or a frozen configuration was assigned to."""
+
+
+class InputError(TFXLMError, ValueError):
+    """A call argument has a wrong value, shape or dtype."""
+
+
+class LanguageError(InputError):
+    """A language is unknown to the model or tokenizer, or is missing where it is needed."""
+
+
+class TokenizerError(TFXLMError, ValueError):
+    """A tokenizer file is malformed or tokenizer options contradict each other."""
+
+
+class CheckpointError(TFXLMError):
+    """Base class of everything that can be wrong with a checkpoint."""
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """A folder, file or hub repository that should hold a checkpoint does not."""
+
+
+class CorruptFileError(CheckpointError, ValueError):
+    """A file is truncated, malformed or contradicts itself."""
+
+
+class UnsupportedFileError(CheckpointError, ValueError):
+    """A file is whole, but its format or layout is not one that can be read."""
+
+
+class UnsafeFileError(CheckpointError, ValueError):
+    """A file asks for something that loading weights never needs, such as running code or leaving its folder."""
+
+
+class WeightMismatchError(CheckpointError, ValueError):
+    """Names or shapes in a checkpoint do not fit the model."""
+
+
+class OutputExistsError(TFXLMError, FileExistsError):
+    """A file or folder that should be written exists already."""
+
+
+class ExportError(TFXLMError, RuntimeError):
+    """An export could not be written, or its reloaded copy does not answer as the model does."""
+
+
+class ServingError(TFXLMError, RuntimeError):
+    """A served model answered with an error, or could not be reached.
+
+    Attributes:
+        code: name of the canonical status code, for example ``"INVALID_ARGUMENT"``.
+    """
+
+    def __init__(self, message: str, code: str = "UNKNOWN") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class MissingDependencyError(TFXLMError, ImportError):
+    """An optional package is not installed; the message holds the install command."""

@@ -1,0 +1,1 @@
+"""From hidden states to task outputs, and the losses of the tasks."""

@@ -1,0 +1,103 @@
+"""The sum of embeddings at the bottom of a transformer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tfxlm.backend import check_range
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingTable:
+    """One table of embeddings.
+
+    Args:
+        size: number of rows.
+        message: what to say when an id is not a row.
+        initializer: of the table.
+        trainable: False for a fixed table.
+    """
+
+    size: int
+    message: str
+    initializer: Any = "uniform"
+    trainable: bool = True
+
+
+class TransformerEmbeddings(keras.layers.Layer):
+    """Embeddings from several tables added up, then an optional normalisation, then dropout.
+
+    Args:
+        dim: width of all tables.
+        tables: the tables by name, "word" among them; the layers bear these names.
+        norm: whether the sum is normalised.
+        norm_epsilon: epsilon of that normalisation.
+        dropout: rate after it.
+
+    Call arguments:
+        words: ids (rows,) in the table "word"; or floating point (rows, dim), embeddings already.
+        added: ids (rows,) by the table to look them up in; a table that is not named adds nothing.
+
+    Returns:
+        (rows, dim).
+
+    Raises:
+        InputError: when an id is not a row of its table (see `tfxlm.backend.check_range`).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        tables: Mapping[str, EmbeddingTable],
+        *,
+        norm: bool = True,
+        norm_epsilon: float = 1e-12,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dim = dim
+        self.messages = {name: table.message for name, table in tables.items()}
+        self.tables = {
+            name: keras.layers.Embedding(
+                table.size,
+                dim,
+                embeddings_initializer=table.initializer,
+                trainable=table.trainable,
+                name=name,
+                dtype=self.dtype_policy,
+            )
+            for name, table in tables.items()
+        }
+        self.norm = (
+            keras.layers.LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=self.dtype_policy)
+            if norm
+            else None
+        )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the variables."""
+        for table in self.tables.values():
+            table.build()
+        if self.norm is not None:
+            self.norm.build((None, self.dim))
+        self.built = True
+
+    def call(self, words: Any, added: Mapping[str, Any], training: bool | None = None) -> Any:
+        """Adds up the embeddings; see the class."""
+        given = keras.backend.is_float_dtype(keras.backend.standardize_dtype(words.dtype))
+        x = keras.ops.cast(words, self.compute_dtype) if given else self._look_up("word", words)
+        for name, ids in added.items():
+            x = x + self._look_up(name, ids)
+        if self.norm is not None:
+            x = self.norm(x)
+        return self.dropout(x, training=training)
+
+    def _look_up(self, name: str, ids: Any) -> Any:
+        table = self.tables[name]
+        return table(check_range(ids, table.input_dim, self.messages[name]))

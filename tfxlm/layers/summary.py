@@ -1,0 +1,86 @@
+"""One vector for a sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class SequenceSummary(keras.layers.Layer):
+    """Takes one vector from a sequence, then dropout, projection, activation and dropout.
+
+    All types but "first" read the mask, so that the answer does not depend on padding.
+
+    Args:
+        dim: width of the hidden states.
+        kind: "first", "last" or "mean" of the real positions, or "cls_index" for a given position (the last real one
+            when none is given).
+        projection_dim: width of the projection; None leaves the projection out.
+        activation: after the projection; None for none.
+        first_dropout, last_dropout: rates before the projection and after the activation.
+        over_padding: whether "last", "mean" and a missing `cls_index` count padding as positions too.
+        kernel_initializer: of the projection.
+
+    Call arguments:
+        hidden_states: (..., length, dim).
+        mask: (..., length) boolean, True at real positions.
+        cls_index: (...) integers, the positions for kind "cls_index".
+
+    Returns:
+        (..., projection_dim or dim).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        kind: str = "first",
+        projection_dim: int | None = None,
+        activation: str | None = None,
+        first_dropout: float = 0.0,
+        last_dropout: float = 0.0,
+        over_padding: bool = False,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.dim, self.kind, self.over_padding = dim, kind, over_padding
+        self.first_dropout = keras.layers.Dropout(first_dropout, dtype=self.dtype_policy)
+        self.last_dropout = keras.layers.Dropout(last_dropout, dtype=self.dtype_policy)
+        self.activation = keras.activations.get(activation)
+        self.summary = (
+            keras.layers.Dense(
+                projection_dim, kernel_initializer=kernel_initializer, name="summary", dtype=self.dtype_policy
+            )
+            if projection_dim
+            else None
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the variables."""
+        if self.summary is not None:
+            self.summary.build((None, self.dim))
+        self.built = True
+
+    def call(self, hidden_states: Any, mask: Any, cls_index: Any = None, training: bool | None = None) -> Any:
+        """Summarises; see the class."""
+        x = self._vector(hidden_states, ops.ones_like(mask) if self.over_padding else mask, cls_index)
+        x = self.first_dropout(x, training=training)
+        if self.summary is not None:
+            x = self.summary(x)
+        return self.last_dropout(self.activation(x), training=training)
+
+    def _vector(self, hidden_states: Any, mask: Any, cls_index: Any) -> Any:
+        if self.kind == "first":
+            return hidden_states[..., 0, :]
+        if self.kind == "mean":
+            weights = ops.cast(mask, hidden_states.dtype)[..., None]
+            count = ops.maximum(ops.sum(weights, axis=-2), 1)
+            return ops.sum(hidden_states * weights, axis=-2) / count
+        if self.kind == "last" or cls_index is None:
+            positions = ops.arange(ops.shape(mask)[-1])
+            cls_index = ops.max(ops.where(mask, positions, 0), axis=-1)
+        index = ops.cast(cls_index, "int32")[..., None, None]
+        return ops.take_along_axis(hidden_states, index, axis=-2)[..., 0, :]

@@ -1,0 +1,110 @@
+"""Weights between checkpoints and Keras variables: read straight into place, written one at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfxlm import backend
+from tfxlm.checkpoints import (
+    Checkpoint,
+    Lazy,
+    LoadReport,
+    NameMap,
+    Source,
+    Transform,
+    open_checkpoint,
+    plan,
+    write_checkpoint,
+)
+from tfxlm.files import resolve_folder
+
+# Files of a hub repository that can hold weights, shards and their index included.
+WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.bin.index.json")
+
+logger = logging.getLogger(__name__)
+
+
+def weights_by_path(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns the weights by their path inside the model, such as ``transformer/embeddings/word/embeddings``."""
+    root = len(model.path) + 1
+    return {weight.path[root:]: weight for weight in model.weights}
+
+
+def load(
+    make_model: Callable[[], keras.Model],
+    name_map: NameMap,
+    name_or_path: str | Path,
+    hub: Mapping[str, Any],
+    ignore_mismatched_sizes: bool,
+) -> tuple[Any, LoadReport]:
+    """Makes a model whose variables start as the tensors of a checkpoint.
+
+    No variable is initialised before its tensor is read, and each tensor goes from the memory map to its variable, so
+    that memory holds one copy of the model.
+
+    Returns:
+        The model and what was loaded from where.
+
+    Raises:
+        WeightMismatchError: before anything is read, when names or shapes do not fit.
+    """
+    folder = resolve_folder(name_or_path, patterns=WEIGHT_PATTERNS, **hub)
+    with open_checkpoint(folder) as checkpoint:
+        with backend.deferred_variables() as fill:
+            model = make_model()
+        weights = weights_by_path(model)
+        paths = {weight.path: path for path, weight in weights.items()}
+        loaded = plan(name_map, checkpoint, {path: tuple(weight.shape) for path, weight in weights.items()})
+        report = loaded.report.check(ignore_mismatched_sizes=ignore_mismatched_sizes)
+
+        def initializer_of(variable: keras.Variable) -> Any:
+            source = loaded.sources.get(paths.get(variable.path, ""))
+            return None if source is None else _reader(checkpoint, source)
+
+        fill(model, initializer_of)
+    if report.new:
+        logger.warning("%s", report)
+    return model, report
+
+
+def _reader(checkpoint: Checkpoint, source: Source) -> Callable[..., Any]:
+    """Returns an initializer that reads its tensor from the file."""
+
+    def read(shape: Any, dtype: Any = None) -> Any:
+        array = checkpoint.read(source.tensor)
+        tensor = backend.tensor_from_array(array, dtype, transpose=source.transform is Transform.TRANSPOSE)
+        checkpoint.release(source.tensor)
+        return tensor
+
+    return read
+
+
+def save(
+    model: keras.Model, name_map: NameMap, folder: Path, *, bare: bool, max_shard_size: int | str
+) -> list[Path]:
+    """Writes the weights of `model` under their names in checkpoints, converting one at a time.
+
+    Returns:
+        The files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def lazy(path: str, weight: keras.Variable) -> Lazy:
+        match = name_map.match_variable(path)
+        transposed = match.transform is Transform.TRANSPOSE
+
+        def get() -> np.ndarray:
+            array = keras.ops.convert_to_numpy(weight.value)
+            return array.T if transposed else array
+
+        name = name_map.file_name(match.tensor, bare=bare)
+        return Lazy(name, match.transform.shape(tuple(weight.shape)), np.dtype(weight.dtype), get)
+
+    tensors = [lazy(path, weight) for path, weight in weights_by_path(model).items()]
+    return write_checkpoint(folder, tensors, max_shard_size=max_shard_size)

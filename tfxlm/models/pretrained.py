@@ -1,0 +1,204 @@
+"""The base class of all models: loading, saving, and Keras training with the model's own loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import keras
+
+from tfxlm.checkpoints import LoadReport, NameMap
+from tfxlm.configs import HUB_OPTIONS, PreTrainedConfig
+from tfxlm.errors import ConfigError, InputError
+from tfxlm.models import loading
+from tfxlm.models.calls import make_call
+from tfxlm.models.outputs import ModelOutput
+
+
+class TFPreTrainedModel(keras.Model):
+    """A Keras model made from a configuration.
+
+    A class says its configuration, its names in checkpoints, and the arguments of its call; it makes its layers in
+    `make_layers` and computes in `forward`.
+
+    Args:
+        config: a configuration of the class's `config_class`.
+        dtype: a Keras dtype or dtype policy, for example "mixed_bfloat16"; the global policy by default.
+        name: name of the Keras model.
+
+    Raises:
+        ConfigError: when `config` belongs to another family, or asks for what the class cannot do.
+    """
+
+    config_class: ClassVar[type[PreTrainedConfig]]
+    name_map: ClassVar[NameMap]
+    # Stored in config.json, so that `transformers` finds its class.
+    architecture: ClassVar[str] = ""
+    # Checkpoints of a class without a head hold names without the backbone's prefix.
+    has_head: ClassVar[bool] = True
+    positional_arguments: ClassVar[tuple[str, ...]] = ()
+    keyword_arguments: ClassVar[tuple[str, ...]] = ()
+    label_arguments: ClassVar[tuple[str, ...]] = ("labels",)
+    main_output: ClassVar[str] = "logits"
+    main_input_name: ClassVar[str] = "input_ids"
+
+    call: Callable[..., Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.positional_arguments:
+            cls.call = make_call(cls.positional_arguments, cls.keyword_arguments)
+
+    def __init__(self, config: PreTrainedConfig, *, dtype: Any = None, name: str | None = None) -> None:
+        if not isinstance(config, self.config_class):
+            raise ConfigError(
+                f"{type(self).__name__} needs a {self.config_class.__name__}, got {type(config).__name__}."
+            )
+        # Inputs are not cast to the compute dtype at the door: labels and masks keep their precision.
+        super().__init__(dtype=dtype, name=name, autocast=False)
+        self.config = config
+        self.make_layers(config)
+        self.build()
+
+    def make_layers(self, config: Any) -> None:
+        """Makes the layers; they are built afterwards, in `build`."""
+        raise NotImplementedError
+
+    def forward(self, **arguments: Any) -> Any:
+        """Computes the outputs from the call arguments that were given, as tensors."""
+        raise NotImplementedError
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the variables of all layers."""
+        for layer in self.layers:
+            layer.build(None)
+        self.built = True
+
+    def finish(self, outputs: ModelOutput, return_dict: bool | None) -> Any:
+        """Returns `outputs` as the caller wants them: an object, or a tuple."""
+        return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
+
+    # Training
+
+    def own_loss(self, labels: Any, logits: Any, sample_weight: Any = None) -> Any:
+        """Returns the loss of the class's task, a float32 scalar, as the reference computes it."""
+        raise InputError(
+            f"{type(self).__name__} has no loss of its own. Give one to compile(loss=...), or use a class with a head."
+        )
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Returns the compiled loss of the main output, or the model's own when `compile` was given none."""
+        labels, logits = self._labels(x, y), self._main_output(x, y_pred)
+        if self._compile_loss is not None:
+            return super().compute_loss(x, labels, logits, sample_weight, training)
+        loss = self.own_loss(labels, logits, sample_weight)
+        return sum((self._aggregate_additional_loss(extra) for extra in self.losses), loss)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Updates and returns the compiled metrics of the main output."""
+        return super().compute_metrics(x, self._labels(x, y), self._main_output(x, y_pred), sample_weight)
+
+    def predict_step(self, *args: Any) -> Any:
+        """Predicts without labels: a loss in the outputs has no batch axis to put batches together on."""
+        *state, data = args
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(x, Mapping):
+            x = {name: value for name, value in x.items() if name not in self.label_arguments}
+        return super().predict_step(*state, (x,))
+
+    def _labels(self, x: Any, y: Any) -> Any:
+        if y is None and isinstance(x, Mapping):
+            y = x.get("labels")
+        if y is None:
+            raise InputError(
+                'There are no labels to learn from. Give them as y, in (x, y) batches, or as x["labels"].'
+            )
+        return y
+
+    def _main_output(self, x: Any, y_pred: Any) -> Any:
+        if isinstance(y_pred, Mapping):
+            return y_pred[self.main_output]
+        has_loss = isinstance(x, Mapping) and x.get("labels") is not None
+        return y_pred[1 if has_loss else 0]
+
+    # Keras serialization
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` needs, as JSON types."""
+        return {"config": self.config.to_dict(), "name": self.name, "dtype": keras.dtype_policies.serialize(self.dtype_policy)}
+
+    @classmethod
+    def from_config(cls, config: Any, custom_objects: Any = None, **options: Any) -> Self:
+        """Makes a freshly initialised model from a configuration, or from what `get_config` returned."""
+        if isinstance(config, PreTrainedConfig):
+            return cls(config, **options)
+        values = dict(config)
+        if isinstance(values.get("dtype"), Mapping):
+            values["dtype"] = keras.dtype_policies.deserialize(values["dtype"])
+        return cls(cls.config_class.from_dict(values.pop("config")), **values)
+
+    # Checkpoints
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        config: PreTrainedConfig | str | Path | None = None,
+        dtype: Any = None,
+        output_loading_info: bool = False,
+        ignore_mismatched_sizes: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Loads a model from a folder or the Hugging Face hub, without PyTorch and without a second copy in memory.
+
+        Args:
+            name_or_path: folder with ``config.json`` and weights (safetensors or zip ``.bin``, whole or sharded), or
+                name of a hub repository.
+            config: a configuration to use in place of the stored one.
+            dtype: Keras dtype or policy of the model, whatever the file's; the global policy by default.
+            output_loading_info: whether to return the `LoadReport` too.
+            ignore_mismatched_sizes: whether head weights of another shape are freshly initialised instead of refused.
+            **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`; anything else replaces a
+                field of the configuration, for example ``num_labels=3``.
+
+        Returns:
+            The model, or ``(model, report)``.
+
+        Raises:
+            CheckpointNotFoundError: when there is no such folder, repository or file.
+            CorruptFileError, UnsafeFileError: when a file is broken, or asks for more than weights.
+            WeightMismatchError: when names or shapes do not fit; all of them are listed.
+            ConfigError: when the configuration is invalid or of another family.
+        """
+        hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+        if config is None or isinstance(config, str | Path):
+            config = cls.config_class.from_pretrained(config or name_or_path, **hub, **options)
+        elif options:
+            config = config.replace(**options)
+        model, report = loading.load(
+            lambda: cls(config, dtype=dtype), cls.name_map, name_or_path, hub, ignore_mismatched_sizes
+        )
+        return (model, report) if output_loading_info else model
+
+    def save_pretrained(self, folder: str | Path, *, max_shard_size: int | str = "5GB") -> None:
+        """Writes ``config.json`` and ``model.safetensors`` (in shards when large) as `transformers` reads them.
+
+        Args:
+            folder: made when missing.
+            max_shard_size: size of one file at most, in bytes or like "5GB".
+        """
+        stored = {"architectures": [self.architecture], "dtype": self.dtype_policy.variable_dtype}
+        self.config.replace(**stored).save_pretrained(folder)
+        loading.save(self, self.name_map, Path(folder), bare=not self.has_head, max_shard_size=max_shard_size)
+
+    def num_parameters(self, only_trainable: bool = False) -> int:
+        """Returns the number of parameters; shared ones count once."""
+        weights = self.trainable_weights if only_trainable else self.weights
+        return sum(int(weight.value.shape.num_elements()) for weight in weights)
+
+
+__all__ = ["LoadReport", "TFPreTrainedModel"]

@@ -1,0 +1,366 @@
+"""XLM (Lample and Conneau, 2019, "Cross-lingual Language Model Pretraining")."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from tfxlm.backend import check_range
+from tfxlm.checkpoints import NameMap
+from tfxlm.checkpoints.maps.xlm import XLM
+from tfxlm.configs import PreTrainedConfig, XLMConfig
+from tfxlm.errors import ConfigError, InputError
+from tfxlm.heads.classification import classification_loss
+from tfxlm.heads.language_modeling import language_modeling_loss, select_positions
+from tfxlm.layers import (
+    ACTIVATIONS,
+    EmbeddingTable,
+    NormalWithZeroRow,
+    SequenceSummary,
+    Table,
+    TiedProjection,
+    TransformerEmbeddings,
+    TransformerEncoder,
+    attention_bias,
+    choose_rows,
+    padding_mask,
+    sinusoidal_table,
+)
+from tfxlm.models.calls import check_grid
+from tfxlm.models.outputs import (
+    ModelOutput,
+    TFBaseModelOutput,
+    TFSequenceClassifierOutput,
+    TFXLMWithLMHeadModelOutput,
+)
+from tfxlm.models.pretrained import TFPreTrainedModel
+
+INPUTS = (
+    *("input_ids", "attention_mask", "langs", "token_type_ids", "position_ids", "lengths", "cache", "head_mask"),
+    *("inputs_embeds", "output_attentions", "output_hidden_states", "return_dict"),
+)
+
+
+def embedding_tables(config: XLMConfig) -> dict[str, EmbeddingTable]:
+    """Returns XLM's tables: words, positions (learned or sinusoidal), and languages where it has them."""
+    normal = keras.initializers.RandomNormal(stddev=config.embed_init_std)
+    size = config.max_position_embeddings
+    fixed = Table(sinusoidal_table(size, config.emb_dim)) if config.sinusoidal_embeddings else None
+    tables = {
+        "word": EmbeddingTable(
+            config.vocab_size,
+            f"input_ids must be in [0, vocab_size = {config.vocab_size}): use the checkpoint's own tokenizer.",
+            NormalWithZeroRow(config.embed_init_std, config.pad_index),
+        ),
+        "position": EmbeddingTable(
+            size,
+            f"position_ids must be in [0, max_position_embeddings = {size}): truncate the text to {size} tokens.",
+            fixed or normal,
+            trainable=fixed is None,
+        ),
+    }
+    if config.uses_lang_embeddings:
+        known = f" {config.lang2id}" if config.lang2id else ""
+        tables["lang"] = EmbeddingTable(
+            config.n_langs, f"langs must be language ids in [0, n_langs = {config.n_langs}):{known}.", normal
+        )
+    return tables
+
+
+class XLMBackbone(keras.layers.Layer):
+    """Embeddings and encoder of XLM.
+
+    Args:
+        config: the model's configuration.
+        remove_padding: whether padding may be left out of position-wise layers.
+
+    Call arguments:
+        The inputs of `TFXLMModel`, as int32 and float tensors.
+
+    Returns:
+        `TFBaseModelOutput`, and the padding mask (batch, length), boolean.
+    """
+
+    def __init__(self, config: XLMConfig, *, remove_padding: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config, self.remove_padding = config, remove_padding
+        options: dict[str, Any] = {"norm_epsilon": config.layer_norm_eps, "dtype": self.dtype_policy}
+        self.embeddings = TransformerEmbeddings(
+            config.emb_dim, embedding_tables(config), dropout=config.dropout, name="embeddings", **options
+        )
+        self.encoder = TransformerEncoder(
+            config.n_layers,
+            config.emb_dim,
+            [config.n_heads - len(config.pruned_heads.get(layer, ())) for layer in range(config.n_layers)],
+            head_dim=config.emb_dim // config.n_heads,
+            inner_dim=4 * config.emb_dim,
+            activation=ACTIVATIONS["gelu" if config.gelu_activation else "relu"],
+            norm="post",
+            dropout=config.dropout,
+            attention_dropout=config.attention_dropout,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=config.init_std),
+            name="encoder",
+            **options,
+        )
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the variables."""
+        self.embeddings.build()
+        self.encoder.build()
+        self.built = True
+
+    def call(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        langs: Any = None,
+        token_type_ids: Any = None,
+        position_ids: Any = None,
+        lengths: Any = None,
+        head_mask: Any = None,
+        inputs_embeds: Any = None,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        training: bool | None = None,
+    ) -> tuple[TFBaseModelOutput, Any]:
+        """Encodes; see the class."""
+        words = input_ids if inputs_embeds is None else inputs_embeds
+        batch, length = ops.shape(words)[:2]
+        if lengths is not None:
+            lengths = check_range(lengths, length + 1, "lengths must be at most the sequence length.")
+        mask = padding_mask(
+            batch,
+            length,
+            attention_mask=attention_mask,
+            lengths=lengths,
+            input_ids=input_ids,
+            pad_token_id=self.config.pad_index,
+        )
+        # The weights of padding as a query belong to the attentions, so padding stays when they are asked for.
+        rows = choose_rows(mask, remove_padding=self.remove_padding and not output_attentions)
+        if position_ids is None:
+            position_ids = ops.broadcast_to(ops.arange(length)[None, :], (batch, length))
+        # Token types are looked up among the words: so the original was used, and so checkpoints expect it.
+        added = {"position": position_ids, "lang": langs, "word": token_type_ids}
+        x = self.embeddings(
+            rows.pack(words),
+            {table: rows.pack(ids) for table, ids in added.items() if ids is not None},
+            training=training,
+        )
+        x, states, attentions = self.encoder(
+            x,
+            rows=rows,
+            bias=attention_bias(mask, causal=self.config.causal),
+            head_mask=head_mask,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            training=training,
+        )
+        return TFBaseModelOutput(last_hidden_state=rows.reveal(x), hidden_states=states, attentions=attentions), mask
+
+
+class TFXLMPreTrainedModel(TFPreTrainedModel):
+    """What the XLM classes share; see `TFXLMModel` for the call arguments."""
+
+    config_class: ClassVar[type[PreTrainedConfig]] = XLMConfig
+    name_map: ClassVar[NameMap] = XLM
+    config: XLMConfig
+
+    def make_layers(self, config: XLMConfig) -> None:
+        """Makes the backbone."""
+        self.transformer = XLMBackbone(config, name="transformer", dtype=self.dtype_policy)
+        self._has_warned_of_langs = False
+
+    def encode(
+        self,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        cache: Any = None,
+        langs: Any = None,
+        **inputs: Any,
+    ) -> tuple[TFBaseModelOutput, Any]:
+        """Checks the inputs and runs the backbone.
+
+        Returns:
+            Its outputs, and the padding mask (batch, length), boolean.
+
+        Raises:
+            InputError: when inputs are missing, contradict each other, or do not fit the model.
+        """
+        config = self.config
+        if cache is not None:
+            raise InputError("TFXLM models take no cache yet; pass the whole sequence without it.")
+        check_grid({**inputs, "langs": langs}, config.max_position_embeddings)
+        if langs is None and config.uses_lang_embeddings and not self._has_warned_of_langs:
+            self._has_warned_of_langs = True
+            warnings.warn(
+                f"{type(self).__name__} was trained with language embeddings, but the call has no langs: answers will "
+                "be worse. Pass langs (tokenizer(..., lang=...) makes them).",
+                stacklevel=2,
+            )
+        return self.transformer(
+            langs=langs if config.uses_lang_embeddings else None,
+            output_attentions=config.output_attentions if output_attentions is None else output_attentions,
+            output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            **inputs,
+        )
+
+
+class TFXLMModel(TFXLMPreTrainedModel):
+    """The XLM encoder without a head.
+
+    Args:
+        config: `XLMConfig`.
+        dtype: Keras dtype or policy.
+
+    Call arguments:
+        input_ids: int (batch, length). Or a dict, list or tuple of all arguments.
+        attention_mask: (batch, length), 1 at real positions and 0 at padding. Without it `lengths` count, and without
+            them every id but the padding token's is real.
+        langs: int (batch, length), the language id of each token (`config.lang2id`).
+        token_type_ids: int (batch, length), looked up among the words (a quirk of the original). Leave it out.
+        position_ids: int (batch, length); 0, 1, 2, ... by default.
+        lengths: int (batch,), real tokens at the start of each row.
+        cache: not supported yet.
+        head_mask: (heads,) or (layers, heads), 0 silences a head.
+        inputs_embeds: float (batch, length, dim), in place of `input_ids`.
+        output_attentions, output_hidden_states, return_dict: override the configuration.
+        training: whether dropout is on.
+
+    Returns:
+        `TFBaseModelOutput`, or its tuple when `return_dict` is False. Padding is zero.
+
+    Raises:
+        InputError: when inputs are missing, contradict each other, or do not fit the model.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMModel, XLMConfig
+        >>> model = TFXLMModel(XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1))
+        >>> model(np.array([[0, 14, 15, 1]])).last_hidden_state.shape
+        TensorShape([1, 4, 16])
+    """
+
+    architecture: ClassVar[str] = "XLMModel"
+    has_head: ClassVar[bool] = False
+    main_output: ClassVar[str] = "last_hidden_state"
+    positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, "training")
+
+    def forward(self, return_dict: bool | None = None, **inputs: Any) -> Any:
+        """Computes the outputs; see the class."""
+        outputs, _ = self.encode(**inputs)
+        return self.finish(outputs, return_dict)
+
+
+class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
+    """XLM with a language modeling head: the word embeddings again, with a bias of its own.
+
+    Args:
+        config: `XLMConfig`.
+        dtype: Keras dtype or policy.
+
+    Call arguments:
+        Those of `TFXLMModel`, and by keyword:
+        labels: int (batch, length), or (batch, P) with chosen positions; -100 is ignored. They are not shifted.
+        masked_positions: int (batch, P), the only positions whose logits are computed.
+        logits_to_keep: an int n for the last n positions, or int (P,) positions.
+
+    Returns:
+        `TFXLMWithLMHeadModelOutput`, or its tuple.
+
+    Raises:
+        InputError: as `TFXLMModel`, and when chosen positions are past the end.
+        ConfigError: for an adaptive softmax (`asm=True`), which is not supported yet.
+    """
+
+    architecture: ClassVar[str] = "XLMWithLMHeadModel"
+    positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, "training")
+    keyword_arguments: ClassVar[tuple[str, ...]] = ("labels", "masked_positions", "logits_to_keep")
+
+    def make_layers(self, config: XLMConfig) -> None:
+        """Makes the backbone and the head."""
+        if config.asm:
+            raise ConfigError("An adaptive softmax head (asm=True) is not supported yet. Use a config with asm=False.")
+        super().make_layers(config)
+        self.pred_layer = TiedProjection(config.vocab_size, name="pred_layer", dtype=self.dtype_policy)
+
+    def forward(
+        self,
+        labels: Any = None,
+        masked_positions: Any = None,
+        logits_to_keep: Any = None,
+        return_dict: bool | None = None,
+        **inputs: Any,
+    ) -> Any:
+        """Computes the outputs; see the class."""
+        outputs, _ = self.encode(**inputs)
+        hidden_states = select_positions(outputs["last_hidden_state"], masked_positions, logits_to_keep)
+        logits = self.pred_layer(hidden_states, self.transformer.embeddings.tables["word"].embeddings)
+        loss = None if labels is None else self.own_loss(labels, logits)
+        return self.finish(_with_head(TFXLMWithLMHeadModelOutput, loss, logits, outputs), return_dict)
+
+    def own_loss(self, labels: Any, logits: Any, sample_weight: Any = None) -> Any:
+        """Returns the mean cross-entropy over labels that are not -100."""
+        return language_modeling_loss(labels, logits, sample_weight)
+
+
+class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
+    """XLM with a classification or regression head on one vector per sequence.
+
+    Args:
+        config: `XLMConfig`; `num_labels`, `problem_type` and the `summary_*` fields describe the head.
+        dtype: Keras dtype or policy.
+
+    Call arguments:
+        Those of `TFXLMModel` up to `return_dict`, then:
+        labels: (batch,) ids; (batch, num_labels) of 0 and 1 for several labels at once; (batch,) or
+            (batch, num_labels) numbers for regression (see `PreTrainedConfig.problem_type`).
+
+    Returns:
+        `TFSequenceClassifierOutput`, or its tuple.
+
+    Raises:
+        InputError: as `TFXLMModel`, and when the labels do not fit the problem.
+    """
+
+    architecture: ClassVar[str] = "XLMForSequenceClassification"
+    positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, "labels", "training")
+
+    def make_layers(self, config: XLMConfig) -> None:
+        """Makes the backbone and the head."""
+        super().make_layers(config)
+        projection = config.num_labels if config.summary_proj_to_labels else config.emb_dim
+        self.sequence_summary = SequenceSummary(
+            config.emb_dim,
+            kind=config.summary_type,
+            projection_dim=projection if config.summary_use_proj else None,
+            activation=config.summary_activation,
+            first_dropout=config.summary_first_dropout,
+            last_dropout=config.summary_last_dropout,
+            over_padding=config.summary_over_padding,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=config.init_std),
+            name="sequence_summary",
+            dtype=self.dtype_policy,
+        )
+
+    def forward(
+        self, labels: Any = None, return_dict: bool | None = None, training: bool | None = None, **inputs: Any
+    ) -> Any:
+        """Computes the outputs; see the class."""
+        outputs, mask = self.encode(training=training, **inputs)
+        logits = self.sequence_summary(outputs["last_hidden_state"], mask, training=training)
+        loss = None if labels is None else self.own_loss(labels, logits)
+        return self.finish(_with_head(TFSequenceClassifierOutput, loss, logits, outputs), return_dict)
+
+    def own_loss(self, labels: Any, logits: Any, sample_weight: Any = None) -> Any:
+        """Returns the mean loss of the problem that configuration and labels describe."""
+        return classification_loss(labels, logits, sample_weight, problem_type=self.config.problem_type)
+
+
+def _with_head(kind: type[ModelOutput], loss: Any, logits: Any, outputs: TFBaseModelOutput) -> ModelOutput:
+    return kind(
+        loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+    )
