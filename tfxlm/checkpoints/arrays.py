@@ -1,6 +1,5 @@
 """Memory-mapped files and the tensors inside them."""
 
-import contextlib
 import math
 import mmap
 from dataclasses import dataclass
@@ -73,10 +72,8 @@ class MappedFile:
 
     def close(self) -> None:
         """Closes the file. Arrays read from it stay valid: the map lives as long as the last of them."""
-        if self._map is not None:
-            with contextlib.suppress(BufferError):
-                self._map.close()
-            self._map = None
+        # Not `mmap.close()`: numpy does not hold the buffer, so that would unmap the memory under living arrays.
+        self._map = None
 
 
 @dataclass(frozen=True)

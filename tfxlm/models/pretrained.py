@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -47,6 +48,7 @@ class TFPreTrainedModel(keras.Model):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        keras.saving.register_keras_serializable("tfxlm")(cls)
         if cls.positional_arguments:
             cls.call = make_call(cls.positional_arguments, cls.keyword_arguments)
 
@@ -57,6 +59,8 @@ class TFPreTrainedModel(keras.Model):
             )
         # Inputs are not cast to the compute dtype at the door: labels and masks keep their precision.
         super().__init__(dtype=dtype, name=name, autocast=False)
+        # Flags and plain lists may stand in the first argument's dict, or in their place in a tuple.
+        self._allow_non_tensor_positional_args = True
         self.config = config
         self.make_layers(config)
         self.build()
@@ -195,10 +199,28 @@ class TFPreTrainedModel(keras.Model):
         self.config.replace(**stored).save_pretrained(folder)
         loading.save(self, self.name_map, Path(folder), bare=not self.has_head, max_shard_size=max_shard_size)
 
+    def export(self, filepath: str | Path, format: str = "tf_saved_model", **options: Any) -> Any:
+        """Exports the model; a SavedModel is written by `tfxlm.export_model`, as the next version under `filepath`.
+
+        Args:
+            filepath: folder of the served model.
+            format: "tf_saved_model", or another format that Keras exports to.
+            **options: `tokenizer` and `version` of `tfxlm.export_model`; of Keras for other formats.
+
+        Returns:
+            The version's folder.
+        """
+        if format != "tf_saved_model":
+            return super().export(filepath, format=format, **options)
+        # Late, because models know nothing of serving.
+        from tfxlm.export import export_model
+
+        return export_model(self, options.pop("tokenizer", None), filepath, **options)
+
     def num_parameters(self, only_trainable: bool = False) -> int:
         """Returns the number of parameters; shared ones count once."""
         weights = self.trainable_weights if only_trainable else self.weights
-        return sum(int(weight.value.shape.num_elements()) for weight in weights)
+        return sum(math.prod(weight.shape) for weight in weights)
 
 
 __all__ = ["LoadReport", "TFPreTrainedModel"]

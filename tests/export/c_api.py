@@ -1,0 +1,163 @@
+"""Runs a SavedModel through TensorFlow's C API: the loader that TensorFlow Serving uses, without Python TensorFlow.
+
+Usage: ``python c_api.py FOLDER REQUEST.npz ANSWERS.npz``. The request's arrays are the inputs of every signature; the
+answers are named ``signature/output``, numbers only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfxlm.client.messages import SignatureDefMap
+
+# TF_DataType by numpy dtype; text is not read here.
+DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64, 10: np.bool_}
+STRING = 7
+
+
+class Output(ctypes.Structure):
+    """TF_Output: an operation and the index of one of its outputs."""
+
+    _fields_ = [("operation", ctypes.c_void_p), ("index", ctypes.c_int)]
+
+
+class Buffer(ctypes.Structure):
+    """TF_Buffer."""
+
+    _fields_ = [("data", ctypes.c_void_p), ("length", ctypes.c_size_t), ("deallocator", ctypes.c_void_p)]
+
+
+def load_library() -> ctypes.CDLL:
+    folder = Path(next(iter(importlib.util.find_spec("tensorflow").submodule_search_locations)))
+    ctypes.CDLL(str(folder / "libtensorflow_framework.so.2"), mode=ctypes.RTLD_GLOBAL)
+    library = ctypes.CDLL(str(folder / "libtensorflow_cc.so.2"))
+    pointers = (
+        "TF_NewStatus TF_NewGraph TF_NewSessionOptions TF_NewBuffer TF_LoadSessionFromSavedModel "
+        "TF_GraphOperationByName TF_AllocateTensor TF_TensorData"
+    )
+    for name in pointers.split():
+        getattr(library, name).restype = ctypes.c_void_p
+    library.TF_Message.restype = ctypes.c_char_p
+    library.TF_Dim.restype = ctypes.c_int64
+    library.TF_TensorByteSize.restype = ctypes.c_size_t
+    return library
+
+
+def signature_defs(meta_graph: bytes) -> dict[str, Any]:
+    """Reads the signatures (field 5, a map) out of a serialized MetaGraphDef."""
+    found, position = b"", 0
+
+    def varint() -> int:
+        nonlocal position
+        value = shift = 0
+        while True:
+            byte = meta_graph[position]
+            position += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while position < len(meta_graph):
+        start, tag = position, varint()
+        assert tag & 7 in (0, 2), f"unexpected wire type {tag & 7}"
+        if tag & 7 == 0:
+            varint()
+            continue
+        length = varint()
+        position += length
+        if tag >> 3 == 5:
+            # The same entry under the map's number in SignatureDefMap, which is 1.
+            found += bytes([(1 << 3) | 2]) + meta_graph[start + 1 : position]
+    return dict(SignatureDefMap.FromString(found).signature_def)
+
+
+class Session:
+    """A loaded SavedModel."""
+
+    def __init__(self, folder: str) -> None:
+        self.tf = load_library()
+        self.status = ctypes.c_void_p(self.tf.TF_NewStatus())
+        self.graph = ctypes.c_void_p(self.tf.TF_NewGraph())
+        meta_graph = ctypes.c_void_p(self.tf.TF_NewBuffer())
+        tags = (ctypes.c_char_p * 1)(b"serve")
+        self.session = ctypes.c_void_p(
+            self.tf.TF_LoadSessionFromSavedModel(
+                ctypes.c_void_p(self.tf.TF_NewSessionOptions()),
+                None,
+                folder.encode(),
+                tags,
+                1,
+                self.graph,
+                meta_graph,
+                self.status,
+            )
+        )
+        self.check()
+        buffer = ctypes.cast(meta_graph, ctypes.POINTER(Buffer)).contents
+        self.signatures = signature_defs(ctypes.string_at(buffer.data, buffer.length))
+
+    def check(self) -> None:
+        if self.tf.TF_GetCode(self.status):
+            raise RuntimeError(self.tf.TF_Message(self.status).decode())
+
+    def output(self, tensor_name: str) -> Output:
+        operation, _, index = tensor_name.partition(":")
+        found = self.tf.TF_GraphOperationByName(self.graph, operation.encode())
+        assert found, f"no operation {operation}"
+        return Output(found, int(index or 0))
+
+    def tensor(self, array: np.ndarray) -> ctypes.c_void_p:
+        code = next(code for code, dtype in DTYPES.items() if array.dtype == dtype)
+        dims = (ctypes.c_int64 * array.ndim)(*array.shape)
+        tensor = ctypes.c_void_p(self.tf.TF_AllocateTensor(code, dims, array.ndim, ctypes.c_size_t(array.nbytes)))
+        ctypes.memmove(self.tf.TF_TensorData(tensor), np.ascontiguousarray(array).ctypes.data, array.nbytes)
+        return tensor
+
+    def array(self, tensor: ctypes.c_void_p) -> np.ndarray:
+        shape = [self.tf.TF_Dim(tensor, i) for i in range(self.tf.TF_NumDims(tensor))]
+        content = ctypes.string_at(self.tf.TF_TensorData(tensor), self.tf.TF_TensorByteSize(tensor))
+        return np.frombuffer(content, DTYPES[self.tf.TF_TensorType(tensor)]).reshape(shape)
+
+    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        definition = self.signatures[signature]
+        names = [name for name, info in definition.outputs.items() if info.dtype != STRING]
+        fed = [self.output(definition.inputs[name].name) for name in inputs]
+        wanted = [self.output(definition.outputs[name].name) for name in names]
+        values = (ctypes.c_void_p * len(wanted))()
+        self.tf.TF_SessionRun(
+            self.session,
+            None,
+            (Output * len(fed))(*fed),
+            (ctypes.c_void_p * len(fed))(*[self.tensor(array) for array in inputs.values()]),
+            len(fed),
+            (Output * len(wanted))(*wanted),
+            values,
+            len(wanted),
+            None,
+            0,
+            None,
+            self.status,
+        )
+        self.check()
+        return {name: self.array(ctypes.c_void_p(value)) for name, value in zip(names, values, strict=True)}
+
+
+def main(folder: str, request: str, answers: str) -> None:
+    session = Session(folder)
+    inputs = dict(np.load(request).items())
+    signatures = [name for name in session.signatures if name != "__saved_model_init_op"]
+    assert signatures
+    found = {f"{name}/{key}": value for name in signatures for key, value in session.run(name, inputs).items()}
+    assert "tensorflow" not in sys.modules, "Python TensorFlow was imported"
+    np.savez(answers, **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,43 @@
+"""Writing a Keras model as a SavedModel, once on disk and loadable by the C++ runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+
+class _Servable(tf.Module):
+    """What is saved: the variables, and functions that use them.
+
+    The Keras model itself is only reachable through the functions. Tracked, it would be written a second time, and
+    under names that the C++ runtime does not find.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__()
+        self.weights = [variable.value for variable in model.variables]
+
+
+def write_saved_model(
+    model: keras.Model,
+    signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]],
+    specs: Mapping[str, tf.TensorSpec],
+    folder: Path,
+) -> None:
+    """Writes ``saved_model.pb`` and ``variables/`` into `folder`.
+
+    Args:
+        model: the model that the functions use.
+        signatures: functions of keyword arguments by signature name.
+        specs: the inputs that all of them take.
+        folder: where to write.
+    """
+    module = _Servable(model)
+    functions = {
+        name: tf.function(function, autograph=False).get_concrete_function(**specs)
+        for name, function in signatures.items()
+    }
+    tf.saved_model.save(module, str(folder), signatures=functions)

@@ -1,0 +1,59 @@
+"""From model outputs to small answers, as pipelines and served models give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+TOP_K = 5
+
+
+def classification_scores(logits: Any, problem_type: str | None = None) -> Any:
+    """Turns a classifier's logits into scores.
+
+    Args:
+        logits: (batch, num_labels).
+        problem_type: see `tfxlm.configs.PreTrainedConfig`; without it one label means regression, several mean one
+            of them.
+
+    Returns:
+        float32 (batch, num_labels): probabilities that add up to one; a probability for each label with
+        "multi_label_classification"; the values themselves with "regression".
+    """
+    logits = ops.cast(logits, "float32")
+    if problem_type == "multi_label_classification":
+        return ops.sigmoid(logits)
+    if problem_type == "regression" or (problem_type is None and logits.shape[-1] == 1):
+        return logits
+    return ops.softmax(logits, axis=-1)
+
+
+def top_tokens(logits: Any, k: int = TOP_K) -> tuple[Any, Any]:
+    """Returns the best tokens at each position.
+
+    Args:
+        logits: (batch, length, vocab_size).
+        k: how many; at most vocab_size.
+
+    Returns:
+        Their ids, int32 (batch, length, k), and probabilities, float32 (batch, length, k), best first.
+    """
+    logits = ops.cast(logits, "float32")
+    scores, ids = ops.top_k(logits, k=min(k, logits.shape[-1]))
+    return ops.cast(ids, "int32"), ops.exp(scores - ops.logsumexp(logits, axis=-1, keepdims=True))
+
+
+def mean_embedding(hidden_states: Any, mask: Any) -> Any:
+    """Averages hidden states over real positions.
+
+    Args:
+        hidden_states: (batch, length, dim).
+        mask: (batch, length) boolean.
+
+    Returns:
+        float32 (batch, dim).
+    """
+    weights = ops.cast(mask, "float32")[:, :, None]
+    total = ops.sum(ops.cast(hidden_states, "float32") * weights, axis=1)
+    return total / ops.maximum(ops.sum(weights, axis=1), 1)
