@@ -24,8 +24,12 @@ from tfxlm.checkpoints import (
 )
 from tfxlm.files import resolve_folder
 
-# Files of a hub repository that can hold weights, shards and their index included.
-WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model*.bin.index.json")
+# Files of a hub repository that can hold weights, shards and their index included; the first kind there is counts, so
+# that a repository with both is not downloaded twice.
+WEIGHT_PATTERNS = (
+    ("model*.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
+)
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +58,10 @@ def load(
     Raises:
         WeightMismatchError: before anything is read, when names or shapes do not fit.
     """
-    folder = resolve_folder(name_or_path, patterns=WEIGHT_PATTERNS, **hub)
+    for patterns in WEIGHT_PATTERNS:
+        folder = resolve_folder(name_or_path, patterns=patterns, **hub)
+        if any(any(folder.glob(pattern)) for pattern in patterns):
+            break
     with open_checkpoint(folder) as checkpoint:
         with backend.deferred_variables() as fill:
             model = make_model()

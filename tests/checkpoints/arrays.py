@@ -1,0 +1,27 @@
+"""Arrays of every dtype that checkpoints hold."""
+
+import ml_dtypes
+import numpy as np
+
+DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+
+
+def random_array(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0) -> np.ndarray:
+    """Random bits of a dtype: NaNs, infinities and subnormal numbers among them."""
+    kind = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    generator = np.random.default_rng(seed)
+    if kind == np.bool_:
+        return generator.integers(0, 2, shape).astype(kind)
+    size = int(np.prod(shape)) * kind.itemsize
+    return np.frombuffer(generator.bytes(size), kind).reshape(shape)
+
+
+def one_of_each() -> dict[str, np.ndarray]:
+    """A tensor of each dtype, in odd shapes; one empty, one a number."""
+    arrays = {f"layer.{dtype}": random_array((3, 5), dtype, seed) for seed, dtype in enumerate(DTYPES)}
+    return {**arrays, "empty": np.zeros((0, 4), np.float32), "number": np.array(3.5, np.float32)}
+
+
+def same(left: np.ndarray, right: np.ndarray) -> bool:
+    """Whether two arrays agree in shape, dtype and every bit."""
+    return left.shape == right.shape and left.dtype == right.dtype and left.tobytes() == right.tobytes()
