@@ -22,13 +22,13 @@ if IS_TENSORFLOW:
 def register_mapping(cls: type[dict]) -> None:
     """Makes Keras (and the active backend) look into a dict subclass as into a dict, keeping its type and order."""
 
-    def flatten(mapping: dict) -> tuple[list[Any], tuple[str, ...]]:
+    def flatten(mapping: Any) -> tuple[list[Any], tuple[str, ...]]:
         return list(mapping.values()), tuple(mapping)
 
-    def unflatten(keys: tuple[str, ...], values: Any) -> dict:
+    def unflatten(keys: Any, values: Any) -> dict:
         return cls(zip(keys, values, strict=True))
 
-    optree.register_pytree_node(cls, lambda m: (*flatten(m), tuple(m)), unflatten, namespace="keras")
+    optree.register_pytree_node(cls, lambda mapping: (*flatten(mapping), tuple(mapping)), unflatten, namespace="keras")
     if keras.backend.backend() == "jax":
         import jax
 
@@ -48,9 +48,7 @@ def _in_xla() -> bool:
     # TensorFlow has no public question for "is this being traced with jit_compile=True".
     from tensorflow.python.ops import control_flow_util
 
-    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
-        tf.compat.v1.get_default_graph()
-    )
+    return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 def is_concrete(tensor: Any) -> bool:
@@ -90,6 +88,33 @@ def check_range(ids: Any, limit: int, message: str) -> Any:
         return tf.identity(ids)
 
 
+def take_rows(table: Any, rows: Any) -> Any:
+    """Takes rows of a matrix, with a dense gradient.
+
+    TensorFlow's own gradient has a slice for each use of a row, and Keras's optimizers square these slices before they
+    are added up: Adam would then take steps that are too large for every row that a batch uses more than once.
+
+    Args:
+        table: (size, dim), a tensor or variable.
+        rows: integers of any shape.
+
+    Returns:
+        (*rows.shape, dim).
+    """
+    if not IS_TENSORFLOW:
+        return ops.take(table, rows, axis=0)
+
+    @tf.custom_gradient
+    def take(values: Any) -> tuple[Any, Callable[[Any], Any]]:
+        def gradient(upstream: Any) -> Any:
+            return tf.math.unsorted_segment_sum(upstream, rows, num_segments=values.shape[0])
+
+        return tf.gather(values, rows), gradient
+
+    # Of a variable, Keras gives TensorFlow's, which is not a tensor yet.
+    return take(tf.convert_to_tensor(ops.convert_to_tensor(table)))
+
+
 @contextmanager
 def deferred_variables() -> Iterator[Callable[[keras.Model, Callable[[keras.Variable], Any]], None]]:
     """Builds a model without giving its variables values, so that each can be read straight into place.
@@ -114,7 +139,7 @@ def deferred_variables() -> Iterator[Callable[[keras.Model, Callable[[keras.Vari
             variable._deferred_initialize()
 
     try:
-        scope = keras.StatelessScope(initialize_variables=False)  # type: ignore[call-arg]
+        scope = keras.StatelessScope(initialize_variables=False)
         with scope:
             yield fill
     finally:
@@ -125,13 +150,31 @@ def deferred_variables() -> Iterator[Callable[[keras.Model, Callable[[keras.Vari
 def tensor_from_array(array: np.ndarray, dtype: str, transpose: bool) -> Any:
     """Makes a backend tensor of `dtype` from `array`, transposed on the way when asked.
 
-    The transpose is the backend's: it runs on all cores, where numpy's strided copy takes twice the time.
+    The transpose is the backend's: it runs on all cores, where numpy's strided copy takes several times as long.
     """
     if IS_TENSORFLOW:
         with tf.device("CPU:0"):
-            tensor = tf.convert_to_tensor(array)
-            if tensor.dtype != dtype:
-                tensor = tf.cast(tensor, dtype)
+            tensor = tf.cast(_copied_once(array), dtype)
             return tf.transpose(tensor) if transpose else tensor
     tensor = ops.cast(ops.convert_to_tensor(array), dtype)
     return ops.transpose(tensor) if transpose else tensor
+
+
+# What TensorFlow wants tensors to be aligned to, in bytes.
+_ALIGNMENT = 64
+
+
+def _copied_once(array: np.ndarray) -> Any:
+    """Returns a TensorFlow tensor that owns one copy of `array`.
+
+    `tf.convert_to_tensor` copies twice (once to be safe, once to align), and copying is all that loading does.
+    """
+    # DLPack knows no bfloat16 from numpy: its bits go over as integers.
+    is_bfloat16 = array.dtype.name == "bfloat16"
+    bits = array.view(np.uint16) if is_bfloat16 else array
+    memory = np.empty(bits.nbytes + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    aligned = memory[start : start + bits.nbytes].view(bits.dtype).reshape(bits.shape)
+    np.copyto(aligned, bits)
+    tensor = tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
+    return tf.bitcast(tensor, tf.bfloat16) if is_bfloat16 else tensor

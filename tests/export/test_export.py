@@ -62,9 +62,7 @@ def run(command: list[str], folder: Path, scratch: Path) -> dict[str, np.ndarray
     [["-c", RUN_WITHOUT_TFXLM], [str(Path(__file__).with_name("c_api.py"))]],
     ids=["without-tfxlm", "c-api-without-python-tensorflow"],
 )
-def test_other_processes_get_the_models_answers(
-    exported: tuple[Any, Path], command: list[str], tmp_path: Path
-) -> None:
+def test_other_processes_get_the_models_answers(exported: tuple[Any, Path], command: list[str], tmp_path: Path) -> None:
     model, folder = exported
     found = run(command, folder, tmp_path)
     outputs = model(requests())
@@ -182,6 +180,16 @@ def test_an_export_that_answers_differently_is_refused(tmp_path: Path, monkeypat
     with pytest.raises(ExportError, match=r"answers differently from the model: output 'logits'.*off by 0\.01"):
         export_model(TFXLMForSequenceClassification(config(n_layers=1)), None, tmp_path / "served")
     assert list((tmp_path / "served").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["lengths", "langs"])
+def test_inputs_that_would_broadcast_are_refused(exported: tuple[Any, Path], name: str) -> None:
+    _, folder = exported
+    batch = requests()
+    batch[name] = batch[name][:1]
+    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must have shape"):
+        serve(**{key: tf.constant(array) for key, array in batch.items()})
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,7 @@ from tfxlm.files import atomic_folder
 from tfxlm.models import TFPreTrainedModel
 
 
-def export_model(
-    model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, version: int | None = None
-) -> Path:
+def export_model(model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, version: int | None = None) -> Path:
     """Exports a model as the next version under `path`, after checking that the export answers as the model does.
 
     The SavedModel has two signatures, both of `input_ids` int32 (batch, length), `lengths` int32 (batch,) and, for a

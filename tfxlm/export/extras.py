@@ -47,7 +47,7 @@ def write_manifest(
     folder: Path,
     model: TFPreTrainedModel,
     request: Mapping[str, np.ndarray],
-    answers: Mapping[str, Mapping[str, np.ndarray]],
+    answers: Mapping[str, np.ndarray],
 ) -> None:
     """Writes what the export is made of: versions, hashes of its files, and a golden request with its answers."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -1,7 +1,7 @@
 """Serving signatures: which inputs a served model takes, and which answers it gives.
 
-All take ids with `lengths` and build the mask in the graph: the server pads each tensor of a batch on its own, and would
-pad a mask with ones. A model with language embeddings always takes `langs`.
+All take ids with `lengths` and build the mask in the graph: the server pads each tensor of a batch on its own, and
+would pad a mask with ones. A model with language embeddings always takes `langs`.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ def make_signatures(model: TFPreTrainedModel) -> dict[str, Callable[..., Tensors
         raise ExportError(f"{type(model).__name__} has no serving signatures. Classes that have: {known}.")
 
     def run(inputs: Tensors) -> ModelOutput:
+        _check_shapes(inputs)
         return model(dict(inputs), training=False, return_dict=True)
 
     def default(**inputs: tf.Tensor) -> Tensors:
@@ -90,6 +91,16 @@ def make_signatures(model: TFPreTrainedModel) -> dict[str, Callable[..., Tensors
         return flat_outputs(run(inputs))
 
     return {DEFAULT: default, FULL: full}
+
+
+def _check_shapes(inputs: Tensors) -> None:
+    """Adds assertions to the graph: shapes are only known when a request comes, and would broadcast otherwise."""
+    shape = tf.shape(inputs["input_ids"])
+    expected = {"lengths": (shape[:1], "(batch,)"), "langs": (shape, "(batch, length)")}
+    for name, (wanted, text) in expected.items():
+        if name in inputs:
+            message = f"{name} must have shape {text}, with the sizes that input_ids (batch, length) has."
+            tf.debugging.assert_equal(tf.shape(inputs[name]), wanted, message=message)
 
 
 def flat_outputs(outputs: Any) -> Tensors:

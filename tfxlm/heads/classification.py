@@ -29,9 +29,7 @@ def problem_of(labels: Any, num_labels: int, problem_type: str | None = None) ->
     return "single_label_classification" if integer else "multi_label_classification"
 
 
-def classification_loss(
-    labels: Any, logits: Any, sample_weight: Any = None, *, problem_type: str | None = None
-) -> Any:
+def classification_loss(labels: Any, logits: Any, sample_weight: Any = None, *, problem_type: str | None = None) -> Any:
     """Returns the mean loss of a batch: squared error, cross-entropy, or binary cross-entropy per label.
 
     Args:

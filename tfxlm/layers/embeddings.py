@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from tfxlm.backend import check_range
+from tfxlm.backend import check_range, take_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,8 @@ class TransformerEmbeddings(keras.layers.Layer):
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Without autocast, rows are taken before they are cast: casting whole tables costs more than everything else.
+        super().__init__(autocast=False, **kwargs)
         self.dim = dim
         self.messages = {name: table.message for name, table in tables.items()}
         self.tables = {
@@ -100,4 +101,7 @@ class TransformerEmbeddings(keras.layers.Layer):
 
     def _look_up(self, name: str, ids: Any) -> Any:
         table = self.tables[name]
-        return table(check_range(ids, table.input_dim, self.messages[name]))
+        ids = check_range(ids, table.input_dim, self.messages[name])
+        if table.quantization_mode is not None:
+            return table(ids)
+        return keras.ops.cast(take_rows(table.embeddings, ids), self.compute_dtype)

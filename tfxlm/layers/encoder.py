@@ -83,9 +83,7 @@ class TransformerEncoder(keras.layers.Layer):
         for index, block in enumerate(self.blocks):
             if output_hidden_states:
                 states.append(rows.reveal(x))
-            x, weights = block(
-                x, rows=rows, bias=bias, head_mask=_mask_of_layer(head_mask, index), training=training
-            )
+            x, weights = block(x, rows=rows, bias=bias, head_mask=_mask_of_layer(head_mask, index), training=training)
             if output_attentions:
                 attentions.append(weights)
         if self.final_norm is not None:

@@ -16,28 +16,40 @@ INTEGER_ARGUMENTS = frozenset({"input_ids", "langs", "token_type_ids", "position
 TENSOR_ARGUMENTS = INTEGER_ARGUMENTS | {"attention_mask", "head_mask", "inputs_embeds", "labels"}
 
 
-def make_call(positional: Sequence[str], keyword_only: Sequence[str] = ()) -> Callable[..., Any]:
-    """Makes the ``call`` method of a model class from the names of its arguments.
+def make_signature(positional: Sequence[str], keyword_only: Sequence[str] = ()) -> inspect.Signature:
+    """Makes the signature of a model's ``call`` (without self) from the names of its arguments."""
+    parameters = [
+        inspect.Parameter(name, kind, default=None)
+        for names, kind in (
+            (positional, inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            (keyword_only, inspect.Parameter.KEYWORD_ONLY),
+        )
+        for name in names
+    ]
+    return inspect.Signature(parameters)
 
-    The first argument may hold all of them: a dict by name, a list or tuple in order. Everything is handed to the
-    model's ``forward(**arguments)``: only what was given and is not None, tensors converted.
+
+def gather_arguments(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a call by name: only what was given and is not None, tensors converted.
+
+    The first argument may hold all of them: a dict by name, a list or tuple in order.
+
+    Raises:
+        InputError: see `spread_first` and `to_tensor`.
     """
-    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    for names, kind in (
-        (positional, inspect.Parameter.POSITIONAL_OR_KEYWORD),
-        (keyword_only, inspect.Parameter.KEYWORD_ONLY),
-    ):
-        parameters += [inspect.Parameter(name, kind, default=None) for name in names]
-    signature = inspect.Signature(parameters)
+    arguments = spread_first(dict(signature.bind(*args, **kwargs).arguments), tuple(signature.parameters))
+    return {name: to_tensor(name, value) for name, value in arguments.items() if value is not None}
+
+
+def make_call(signature: inspect.Signature) -> Callable[..., Any]:
+    """Makes the ``call`` method of a model class; it hands the arguments to the model's ``forward(**arguments)``."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        arguments = dict(signature.bind(self, *args, **kwargs).arguments)
-        del arguments["self"]
-        arguments = spread_first(arguments, (*positional, *keyword_only))
-        given = {name: value for name, value in arguments.items() if value is not None}
-        return self.forward(**{name: to_tensor(name, value) for name, value in given.items()})
+        return self.forward(**gather_arguments(signature, args, kwargs))
 
-    call.__signature__ = signature  # type: ignore[attr-defined]
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    # Keras reads the signature to find out what a model takes.
+    call.__signature__ = inspect.Signature([this, *signature.parameters.values()])  # type: ignore[attr-defined]
     call.__doc__ = "Applies the model; see the class for the arguments and outputs."
     return call
 
@@ -102,8 +114,8 @@ def check_grid(inputs: dict[str, Any], max_length: int) -> None:
     ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
     if (ids is None) == (embeds is None):
         raise InputError("Give input_ids or inputs_embeds" + (", not both." if ids is not None else "."))
-    words, name = (ids, "input_ids") if embeds is None else (embeds, "inputs_embeds")
-    rank = 2 if embeds is None else 3
+    name, rank = ("input_ids", 2) if embeds is None else ("inputs_embeds", 3)
+    words: Any = inputs[name]
     if len(words.shape) != rank:
         expected = "(batch, length)" if rank == 2 else "(batch, length, dim)"
         raise InputError(f"{name} must have shape {expected}, got {tuple(words.shape)}.")

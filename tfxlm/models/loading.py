@@ -92,9 +92,7 @@ def _reader(checkpoint: Checkpoint, source: Source) -> Callable[..., Any]:
     return read
 
 
-def save(
-    model: keras.Model, name_map: NameMap, folder: Path, *, bare: bool, max_shard_size: int | str
-) -> list[Path]:
+def save(model: keras.Model, name_map: NameMap, folder: Path, *, bare: bool, max_shard_size: int | str) -> list[Path]:
     """Writes the weights of `model` under their names in checkpoints, converting one at a time.
 
     Returns:

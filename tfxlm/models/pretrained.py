@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from tfxlm.checkpoints import LoadReport, NameMap
 from tfxlm.configs import HUB_OPTIONS, PreTrainedConfig
 from tfxlm.errors import ConfigError, InputError
 from tfxlm.models import loading
-from tfxlm.models.calls import make_call
+from tfxlm.models.calls import gather_arguments, make_call, make_signature
 from tfxlm.models.outputs import ModelOutput
 
 
@@ -44,13 +45,15 @@ class TFPreTrainedModel(keras.Model):
     main_output: ClassVar[str] = "logits"
     main_input_name: ClassVar[str] = "input_ids"
 
+    signature: ClassVar[inspect.Signature]
     call: Callable[..., Any]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         keras.saving.register_keras_serializable("tfxlm")(cls)
         if cls.positional_arguments:
-            cls.call = make_call(cls.positional_arguments, cls.keyword_arguments)
+            cls.signature = make_signature(cls.positional_arguments, cls.keyword_arguments)
+            cls.call = make_call(cls.signature)
 
     def __init__(self, config: PreTrainedConfig, *, dtype: Any = None, name: str | None = None) -> None:
         if not isinstance(config, self.config_class):
@@ -59,11 +62,14 @@ class TFPreTrainedModel(keras.Model):
             )
         # Inputs are not cast to the compute dtype at the door: labels and masks keep their precision.
         super().__init__(dtype=dtype, name=name, autocast=False)
-        # Flags and plain lists may stand in the first argument's dict, or in their place in a tuple.
-        self._allow_non_tensor_positional_args = True
         self.config = config
         self.make_layers(config)
         self.build()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Applies the model; see the class for the arguments and outputs."""
+        # Keras refuses an argument that holds tensors beside flags, so the first one is taken apart before Keras looks.
+        return super().__call__(**gather_arguments(self.signature, args, kwargs))
 
     def make_layers(self, config: Any) -> None:
         """Makes the layers; they are built afterwards, in `build`."""
@@ -117,9 +123,7 @@ class TFPreTrainedModel(keras.Model):
         if y is None and isinstance(x, Mapping):
             y = x.get("labels")
         if y is None:
-            raise InputError(
-                'There are no labels to learn from. Give them as y, in (x, y) batches, or as x["labels"].'
-            )
+            raise InputError('There are no labels to learn from. Give them as y, in (x, y) batches, or as x["labels"].')
         return y
 
     def _main_output(self, x: Any, y_pred: Any) -> Any:
@@ -132,7 +136,11 @@ class TFPreTrainedModel(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs, as JSON types."""
-        return {"config": self.config.to_dict(), "name": self.name, "dtype": keras.dtype_policies.serialize(self.dtype_policy)}
+        return {
+            "config": self.config.to_dict(),
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
 
     @classmethod
     def from_config(cls, config: Any, custom_objects: Any = None, **options: Any) -> Self:

@@ -361,6 +361,4 @@ class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
 
 
 def _with_head(kind: type[ModelOutput], loss: Any, logits: Any, outputs: TFBaseModelOutput) -> ModelOutput:
-    return kind(
-        loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-    )
+    return kind(loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions)

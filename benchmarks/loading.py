@@ -1,0 +1,107 @@
+"""Loading a 570 MB checkpoint: time beside a plain copy of its tensors, and memory beside its size."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import interleaved, median, memory_now, peak_memory
+from benchmarks.table import Row
+
+SHAPE = {"vocab_size": 64699, "emb_dim": 1024, "n_layers": 6, "n_heads": 8, "n_langs": 2}
+
+
+def plain_copy(folder: Path) -> list[np.ndarray]:
+    """Copies every tensor of the file into memory of its own, and does nothing else."""
+    from tfxlm.checkpoints import open_checkpoint
+
+    with open_checkpoint(folder) as checkpoint:
+        return [np.array(checkpoint.read(name)) for name in checkpoint]
+
+
+def load_ours(folder: Path) -> Any:
+    """Loads with tfxlm."""
+    from tfxlm import TFXLMWithLMHeadModel
+
+    return TFXLMWithLMHeadModel.from_pretrained(folder)
+
+
+def load_transformers_tf(folder: Path) -> Any:
+    """Loads with the TensorFlow class of transformers."""
+    from transformers import TFXLMWithLMHeadModel
+
+    return TFXLMWithLMHeadModel.from_pretrained(folder)
+
+
+LOADERS: dict[str, Callable[[Path], Any]] = {
+    "tfxlm": load_ours,
+    "transformers TF": load_transformers_tf,
+}
+
+
+def measure_memory(name: str, folder: Path) -> str:
+    """Loads in a fresh process that has loaded a tiny model before.
+
+    Returns:
+        Peak growth of resident memory and of anonymous memory, in MB, as text.
+    """
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-m", "benchmarks.loading", name, str(folder)]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()[-1]
+
+
+def main(name: str, folder: str) -> None:
+    """The fresh process: prints the peak memory of one loader."""
+    from tfxlm import TFXLMWithLMHeadModel, XLMConfig
+
+    with tempfile.TemporaryDirectory() as tiny:
+        TFXLMWithLMHeadModel(XLMConfig(**{**SHAPE, "vocab_size": 99, "emb_dim": 16})).save_pretrained(tiny)
+        LOADERS[name](Path(tiny))
+    gc.collect()
+    memory_now()
+    with peak_memory() as peak:
+        model = LOADERS[name](Path(folder))
+    print(peak.rss, peak.anonymous)
+    del model
+
+
+def run(rounds: int = 15) -> list[Row]:
+    """Measures, and returns the rows of the table."""
+    from tfxlm import TFXLMWithLMHeadModel, XLMConfig
+
+    work = "load a 570 MB checkpoint"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        model = TFXLMWithLMHeadModel(XLMConfig(**SHAPE))
+        size = 4e-6 * model.num_parameters()
+        model.save_pretrained(folder)
+        del model
+        gc.collect()
+        fast = interleaved(
+            {"plain copy": lambda: plain_copy(folder), "tfxlm": lambda: load_ours(folder)}, rounds=rounds
+        )
+        slow = interleaved({"transformers TF": lambda: load_transformers_tf(folder)}, rounds=3, warmup=0)
+        base = median(fast["plain copy"])
+        rows = [
+            Row(work, name, median(values), median(values) / base, "x a plain copy", 2.0 if name == "tfxlm" else None)
+            for name, values in {**fast, **slow}.items()
+        ]
+        for name in LOADERS:
+            rss, anonymous = map(float, measure_memory(name, folder).split())
+            bound = 1.15 if name == "tfxlm" else None
+            rows.append(Row(work + ", anonymous memory", name, anonymous, anonymous / size, "x the model", bound, "MB"))
+            rows.append(Row(work + ", resident memory", name, rss, rss / size, "x the model", bound, "MB"))
+    return rows
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,84 @@
+"""Measuring on a machine that other programs use too: interleaved rounds, medians, ratios."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+POLL_SECONDS = 0.001
+
+
+def interleaved(works: Mapping[str, Callable[[], Any]], *, rounds: int = 15, warmup: int = 2) -> dict[str, list[float]]:
+    """Times several works in turns, so that what else the machine does hits all of them alike.
+
+    Args:
+        works: functions by name; a result is dropped before the next work starts.
+        rounds: timed calls of each.
+        warmup: calls of each before.
+
+    Returns:
+        Seconds of each call, by name.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for turn in tqdm(range(warmup + rounds), desc=", ".join(works), leave=False):
+        for name, work in works.items():
+            start = time.perf_counter()
+            result = work()
+            taken = time.perf_counter() - start
+            del result
+            if turn >= warmup:
+                seconds[name].append(taken)
+    return seconds
+
+
+def median(seconds: list[float]) -> float:
+    """Returns the median."""
+    return statistics.median(seconds)
+
+
+@dataclass
+class Memory:
+    """Megabytes (1e6 bytes) of this process: resident in all, and anonymous (not backed by files)."""
+
+    rss: float
+    anonymous: float
+
+    def __sub__(self, other: Memory) -> Memory:
+        return Memory(self.rss - other.rss, self.anonymous - other.anonymous)
+
+
+def memory_now() -> Memory:
+    """Returns this process's memory, from /proc."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "RssAnon"))}
+    return Memory(kilobytes["VmRSS"] * 1.024e-3, kilobytes["RssAnon"] * 1.024e-3)
+
+
+@contextmanager
+def peak_memory() -> Iterator[Memory]:
+    """Yields a `Memory` that holds, after the block, the peak inside it above what there was before."""
+    before, peak = memory_now(), Memory(0, 0)
+    done = threading.Event()
+
+    def watch() -> None:
+        while True:
+            grown = memory_now() - before
+            peak.rss, peak.anonymous = max(peak.rss, grown.rss), max(peak.anonymous, grown.anonymous)
+            if done.wait(POLL_SECONDS):
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()

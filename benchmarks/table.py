@@ -1,0 +1,46 @@
+"""The result table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured figure.
+
+    Args:
+        work: what was measured.
+        who: whose implementation.
+        value: the median, in `unit`.
+        ratio: `value` over what it is compared with.
+        compared: what that is.
+        bound: the largest ratio we allow ourselves, or None.
+        unit: of `value`.
+    """
+
+    work: str
+    who: str
+    value: float
+    ratio: float
+    compared: str
+    bound: float | None = None
+    unit: str = "s"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bound is kept."""
+        return self.bound is None or self.ratio <= self.bound
+
+
+def print_table(rows: Iterable[Row]) -> None:
+    """Prints the table."""
+    table = Table("work", "who", "median", "ratio", "compared with", "bound", title="Benchmarks")
+    for row in rows:
+        bound = "" if row.bound is None else f"{row.bound:.2f} {'kept' if row.holds else 'MISSED'}"
+        table.add_row(row.work, row.who, f"{row.value:.3g} {row.unit}", f"{row.ratio:.2f}", row.compared, bound)
+    Console(width=140).print(table)

@@ -1,0 +1,165 @@
+"""The client against a live server, over each transport."""
+
+import socket
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tfxlm.client import Client, ModelMetadata, VersionStatus
+from tfxlm.errors import InputError, ServingError
+from tfxlm.serve import Server
+
+IDS = {
+    "input_ids": np.array([[1, 2], [3, 4]]),  # int64, as tokenizers give them
+    "lengths": [2, 1],
+    "langs": np.array([[0, 0], [1, 1]]),
+}
+
+
+@pytest.fixture
+def unused_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_predict_casts_and_names(client: Client) -> None:
+    outputs = client.predict("tiny", IDS)
+    assert list(outputs) == ["label", "scores"]
+    assert outputs["scores"].dtype == np.float32
+    np.testing.assert_allclose(outputs["scores"].sum(axis=1), 1.0, atol=1e-6)
+    assert outputs["label"].dtype == object
+    assert outputs["label"].tolist() == ["yes", "peut-être"]
+
+
+def test_single_input_and_output(client: Client) -> None:
+    outputs = client.predict("tiny", {"x": [1.0, 2, 5]}, signature_name="half_plus_three", version=3)
+    assert outputs["y"].tolist() == [3.5, 4.0, 5.5]
+
+
+def test_no_rows_at_all(server: Server) -> None:
+    for options in ({"rest": server.rest_url}, {"grpc": server.grpc_address}):
+        with Client(**options) as client:
+            outputs = client.predict("tiny", {"x": []}, signature_name="half_plus_three")
+            assert (outputs["y"].shape, outputs["y"].dtype) == ((0,), np.float32)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["foo", "bär"], np.array(["foo", "bär"]), [b"foo", "bär".encode()], np.array(["foo", "bär"], dtype=object)],
+)
+def test_text_in_every_guise(client: Client, texts: Any) -> None:
+    assert client.predict("tiny", {"text": texts}, signature_name="upper")["upper"].tolist() == ["FOO", "BäR"]
+
+
+def test_bytes_come_back_as_they_went(client: Client) -> None:
+    raw = [b"ends with NUL\x00", b"", "ü".encode()]
+    outputs = client.predict("tiny", {"raw": raw}, signature_name="binary")
+    assert outputs["same_bytes"].tolist() == raw
+    assert outputs["same"].tolist() == ["ends with NUL\x00", "", "ü"]
+    outputs = client.predict("tiny", {"raw": [b"\xff", b"ok"]}, signature_name="binary")
+    assert outputs["same"].tolist() == [b"\xff", b"ok"]  # not text: all of it stays bytes
+
+
+def test_every_type(client: Client) -> None:
+    inputs = {
+        "flag": np.array([True, False]),
+        "tiny": np.array([-128, 127], np.int8),
+        "byte": np.array([0, 255], np.uint8),
+        "big": np.array([-(2**63), 2**63 - 1]),
+        "unsigned": np.array([0, 2**32 - 1], np.uint32),
+        "huge": np.array([0, 2**64 - 1], np.uint64),
+        "half": np.array([0.1, np.nan], np.float16),
+        "brain": np.array([0.1, np.inf], ml_dtypes.bfloat16),
+        "double": np.array([0.1, -np.inf]),
+        "word": ["", "Ω"],
+    }
+    outputs = client.predict("tiny", inputs, signature_name="echo")
+    for name, value in inputs.items():
+        received = outputs[f"same_{name}"]
+        if name == "word":
+            assert received.tolist() == value
+        else:
+            assert received.dtype == value.dtype
+            assert received.tobytes() == value.tobytes()
+
+
+def test_scalars(server: Server) -> None:
+    for options in ({"rest": server.rest_url}, {"grpc": server.grpc_address}):
+        with Client(**options) as client:
+            outputs = client.predict("tiny", {"x": 2}, signature_name="scalars")
+            assert {name: (value.shape, float(value)) for name, value in outputs.items()} == {
+                "double": ((), 4.0),
+                "triple": ((), 6.0),
+            }
+            assert client.predict("tiny", {"x": 2}, signature_name="one_scalar")["double"] == 4.0
+
+
+def test_rows_need_rows(server: Server) -> None:
+    with (
+        Client(rest=server.rest_url, rest_format="rows") as client,
+        pytest.raises(InputError, match=r"every input needs the same number of rows; got \{'x': None\}"),
+    ):
+        client.predict("tiny", {"x": 2.0}, signature_name="scalars")
+
+
+def test_metadata_and_status(client: Client) -> None:
+    metadata = client.metadata("tiny")
+    assert isinstance(metadata, ModelMetadata)
+    assert (metadata.name, metadata.version) == ("tiny", 3)
+    signature = metadata.signatures["serving_default"]
+    assert {name: str(spec) for name, spec in signature.inputs.items()} == {
+        "input_ids": "int32 of shape (any, any)",
+        "langs": "int32 of shape (any, any)",
+        "lengths": "int32 of shape (any,)",
+    }
+    assert signature.outputs["label"].dtype.is_string
+    assert metadata.signatures["uneven"].inputs["pairs"].shape == (None, 2)
+    assert "__saved_model_init_op" not in metadata.signatures
+    assert client.status("tiny") == (VersionStatus(3, "AVAILABLE", "OK", ""),)
+    assert client.status("tiny", version=3) == client.status("tiny")
+    client.wait_until_available("tiny", timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ({"model": "other"}, "NOT_FOUND", r"Model 'other' is not served here; served are: 'tiny'"),
+        ({"model": "a/b c"}, "NOT_FOUND|INVALID_ARGUMENT", r"not served here|nothing at"),
+        ({"version": 4}, "NOT_FOUND", r"no version 4 here; served: 3"),
+        ({"label": "stable"}, "INVALID_ARGUMENT", r"Version label 'stable' is unknown"),
+    ],
+)
+def test_errors_of_the_server(client: Client, arguments: dict[str, Any], code: str, message: str) -> None:
+    with pytest.raises(ServingError, match=message) as caught:
+        client.predict(**{"model": "tiny", "inputs": IDS, **arguments})
+    assert caught.value.code in code.split("|")
+
+
+def test_errors_of_the_graph(client: Client) -> None:
+    with pytest.raises(ServingError, match=r"input_ids must be below 10") as caught:
+        client.predict("tiny", {**IDS, "input_ids": [[1, 2], [3, 10]]})
+    assert caught.value.code == "INVALID_ARGUMENT"
+    with pytest.raises(ServingError, match=r"'lengths' must be int32 of shape \(any,\); got shape \(2, 1\)"):
+        client.predict("tiny", {**IDS, "lengths": [[2], [1]]})
+
+
+def test_metadata_is_asked_for_once_and_again_before_a_refusal(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    with Client(rest=server.rest_url) as client:
+        ask = client.metadata
+        monkeypatch.setattr(client, "metadata", lambda *args, **options: asked.append(args) or ask(*args, **options))
+        for _ in range(3):
+            client.predict("tiny", IDS)
+        assert asked == [("tiny",)]
+        with pytest.raises(InputError, match="no signature 'newer'"):
+            client.predict("tiny", IDS, signature_name="newer")
+        assert len(asked) == 2
+
+
+def test_grpc_first_and_rest_when_grpc_is_not_there(server: Server, unused_address: str) -> None:
+    with Client(rest=server.rest_url, grpc=unused_address) as client:
+        assert client.predict("tiny", {"x": [1.0]}, signature_name="half_plus_three")["y"].tolist() == [3.5]
+    with Client(rest=f"http://{unused_address}", grpc=server.grpc_address) as client:
+        assert client.predict("tiny", {"x": [1.0]}, signature_name="half_plus_three")["y"].tolist() == [3.5]

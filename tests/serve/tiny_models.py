@@ -1,0 +1,98 @@
+"""A small SavedModel with one signature per thing a server has to get right."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+VOCABULARY = 10
+
+
+def _spec(dtype: tf.DType, shape: tuple[int | None, ...], name: str) -> tf.TensorSpec:
+    return tf.TensorSpec(shape, dtype, name=name)
+
+
+_ECHO_SPECS = (
+    _spec(tf.bool, (None,), "flag"),
+    _spec(tf.int8, (None,), "tiny"),
+    _spec(tf.uint8, (None,), "byte"),
+    _spec(tf.int64, (None,), "big"),
+    _spec(tf.uint32, (None,), "unsigned"),
+    _spec(tf.uint64, (None,), "huge"),
+    _spec(tf.float16, (None,), "half"),
+    _spec(tf.bfloat16, (None,), "brain"),
+    _spec(tf.float64, (None,), "double"),
+    _spec(tf.string, (None,), "word"),
+)
+
+
+class TinyModel(tf.Module):
+    """Sums embeddings of the real positions, per language; further signatures exercise types and shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = tf.Variable(tf.random.stateless_normal((VOCABULARY, 3), seed=(1, 2)))
+        self.languages = tf.Variable(tf.random.stateless_normal((2, 3), seed=(3, 4)))
+
+    @tf.function(
+        input_signature=[
+            _spec(tf.int32, (None, None), "input_ids"),
+            _spec(tf.int32, (None,), "lengths"),
+            _spec(tf.int32, (None, None), "langs"),
+        ]
+    )
+    def classify(self, input_ids: tf.Tensor, lengths: tf.Tensor, langs: tf.Tensor) -> dict[str, tf.Tensor]:
+        check = tf.debugging.assert_less(
+            input_ids, VOCABULARY, message="input_ids must be below 10, the size of the vocabulary."
+        )
+        with tf.control_dependencies([check]):
+            input_ids = tf.identity(input_ids)
+        mask = tf.sequence_mask(lengths, tf.shape(input_ids)[1], dtype=tf.float32)
+        states = tf.gather(self.words, input_ids) + tf.gather(self.languages, langs)
+        scores = tf.nn.softmax(tf.reduce_sum(states * mask[..., None], axis=1))
+        return {"scores": scores, "label": tf.gather(["no", "yes", "peut-être"], tf.argmax(scores, axis=1))}
+
+    @tf.function(input_signature=[_spec(tf.string, (None,), "text")])
+    def upper(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"upper": tf.strings.upper(text)}
+
+    @tf.function(input_signature=[_spec(tf.float32, (None,), "x")])
+    def half_plus_three(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x / 2.0 + 3.0}
+
+    @tf.function(input_signature=[_spec(tf.float32, (), "x")])
+    def scalars(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"double": x * 2.0, "triple": x * 3.0}
+
+    @tf.function(input_signature=[_spec(tf.float32, (), "x")])
+    def one_scalar(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"double": x * 2.0}
+
+    @tf.function(input_signature=[_spec(tf.float32, (None, 2), "pairs")])
+    def uneven(self, pairs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"total": tf.reduce_sum(pairs, axis=1), "columns": tf.reduce_sum(pairs, axis=0)}
+
+    @tf.function(input_signature=[_spec(tf.string, (None,), "raw")])
+    def binary(self, raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"same_bytes": raw, "same": raw}
+
+    @tf.function(input_signature=list(_ECHO_SPECS))
+    def echo(self, flag, tiny, byte, big, unsigned, huge, half, brain, double, word) -> dict[str, tf.Tensor]:
+        values = (flag, tiny, byte, big, unsigned, huge, half, brain, double, word)
+        return {f"same_{spec.name}": tf.identity(value) for spec, value in zip(_ECHO_SPECS, values, strict=True)}
+
+
+def save_tiny_model(folder: Path) -> Path:
+    """Writes the model to a version folder and returns it."""
+    model = TinyModel()
+    signatures = {
+        "serving_default": model.classify,
+        "upper": model.upper,
+        "half_plus_three": model.half_plus_three,
+        "scalars": model.scalars,
+        "one_scalar": model.one_scalar,
+        "uneven": model.uneven,
+        "binary": model.binary,
+        "echo": model.echo,
+    }
+    tf.saved_model.save(model, str(folder), signatures=signatures)
+    return folder

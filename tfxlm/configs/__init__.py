@@ -1,0 +1,10 @@
+"""Model configurations: every documented field with its true default, checked when made and frozen in use.
+
+Fields and defaults follow ``transformers``' configuration classes as their code has them (where the documentation
+differs, the code counts). Fields that are not known here are kept in `PreTrainedConfig.extra` and written back.
+"""
+
+from tfxlm.configs.base import CONFIG_FILE, HUB_OPTIONS, PROBLEM_TYPES, PreTrainedConfig
+from tfxlm.configs.xlm import XLMConfig
+
+__all__ = ["CONFIG_FILE", "HUB_OPTIONS", "PROBLEM_TYPES", "PreTrainedConfig", "XLMConfig"]

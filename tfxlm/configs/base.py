@@ -1,0 +1,239 @@
+"""What the configurations of all families share: fields, checks, and the way to ``config.json`` and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from tfxlm.configs.checks import (
+    FLAG,
+    POSITIVE,
+    Check,
+    expect,
+    int_keys,
+    int_values,
+    one_of,
+    with_value,
+)
+from tfxlm.errors import ConfigError
+from tfxlm.files import read_json, resolve_folder, write_json
+
+CONFIG_FILE = "config.json"
+
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
+
+# What `from_pretrained` methods hand to the hub.
+HUB_OPTIONS = ("revision", "token", "subfolder", "local_files_only", "cache_dir")
+
+# Names under which a field is stored in files besides its own name.
+_FILE_NAMES = {"_name_or_path": "name_or_path", "torch_dtype": "dtype"}
+
+
+@dataclasses.dataclass(init=False, repr=False)
+class PreTrainedConfig:
+    """What the configurations of all families share.
+
+    Args:
+        num_labels: number of labels of a classification head; 2 unless given here or by `id2label`.
+        id2label: label names by id, for example ``{0: "no", 1: "yes"}``.
+        label2id: the inverse of `id2label`; made from it when absent.
+        problem_type: "regression", "single_label_classification", "multi_label_classification", or None to let the
+            number of labels and the dtype of the labels decide.
+        output_attentions, output_hidden_states, return_dict: what a call returns when it does not say so itself.
+        tie_word_embeddings: whether a language modeling head shares the word embeddings.
+        pruned_heads: removed attention heads by layer.
+        architectures: class names stored with a checkpoint.
+        name_or_path: where the configuration came from.
+        dtype: the dtype stored with a checkpoint (`torch_dtype` is accepted).
+        eos_token_id: end-of-sequence id for generation.
+        **extra: unknown fields; kept and written back.
+
+    Raises:
+        ConfigError: when a value is invalid, or two names of one field disagree.
+    """
+
+    model_type: ClassVar[str] = ""
+    aliases: ClassVar[Mapping[str, str]] = {}
+    checks: ClassVar[Mapping[str, Check]] = {}
+
+    id2label: dict[int, str] = dataclasses.field(default_factory=dict, kw_only=True)
+    label2id: dict[str, int] = dataclasses.field(default_factory=dict, kw_only=True)
+    problem_type: str | None = dataclasses.field(default=None, kw_only=True)
+    output_attentions: bool = dataclasses.field(default=False, kw_only=True)
+    output_hidden_states: bool = dataclasses.field(default=False, kw_only=True)
+    return_dict: bool = dataclasses.field(default=True, kw_only=True)
+    tie_word_embeddings: bool = dataclasses.field(default=True, kw_only=True)
+    pruned_heads: dict[int, list[int]] = dataclasses.field(default_factory=dict, kw_only=True)
+    architectures: list[str] | None = dataclasses.field(default=None, kw_only=True)
+    name_or_path: str = dataclasses.field(default="", kw_only=True)
+    dtype: str | None = dataclasses.field(default=None, kw_only=True)
+    eos_token_id: int | None = dataclasses.field(default=None, kw_only=True)
+
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict, init=False, compare=False)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        fields = {field.name: field for field in dataclasses.fields(self) if field.init}
+        positional = [name for name, field in fields.items() if not field.kw_only]
+        if len(args) > len(positional):
+            raise ConfigError(
+                f"{type(self).__name__} takes at most {len(positional)} positional arguments, got {len(args)}."
+            )
+        given = dict(zip(positional, args, strict=False))
+        num_labels = kwargs.pop("num_labels", None)
+        kwargs.pop("model_type", None)
+        extra = {}
+        for name, value in kwargs.items():
+            field_name = self._field_name(name)
+            if field_name not in fields:
+                extra[name] = value
+            elif field_name in given and given[field_name] != value:
+                raise ConfigError(
+                    f"Invalid configuration: {name!r} and {field_name!r} are one field, but {value!r} and "
+                    f"{given[field_name]!r} were given. Give one of them."
+                )
+            else:
+                given[field_name] = value
+        for name, field in fields.items():
+            default = field.default if field.default is not dataclasses.MISSING else field.default_factory
+            fresh = default() if callable(default) else default
+            self._set(name, given.get(name, fresh))
+        self._set("extra", extra)
+        self._set_labels(num_labels)
+        self._set("pruned_heads", {int(k): sorted(map(int, v)) for k, v in (self.pruned_heads or {}).items()})
+        self.validate()
+
+    @classmethod
+    def _field_name(cls, name: str) -> str:
+        return cls.aliases.get(name, _FILE_NAMES.get(name, name))
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def _set_labels(self, num_labels: int | None) -> None:
+        id2label = int_keys(self.id2label or {}, "id2label")
+        if not id2label and self.label2id:
+            id2label = {index: name for name, index in int_values(self.label2id, "label2id").items()}
+        if num_labels is not None:
+            expect(*with_value("num_labels", POSITIVE, num_labels))
+            if id2label and len(id2label) != num_labels:
+                raise ConfigError(
+                    f"Invalid configuration: num_labels is {num_labels}, but id2label names {len(id2label)} labels. "
+                    "Give one of them, or make them agree."
+                )
+        if not id2label:
+            id2label = {index: f"LABEL_{index}" for index in range(2 if num_labels is None else num_labels)}
+        expect(
+            sorted(id2label) == list(range(len(id2label))), "id2label", "a mapping of 0, 1, 2, ... to names", id2label
+        )
+        self._set("id2label", dict(sorted(id2label.items())))
+        self._set("label2id", {name: index for index, name in self.id2label.items()})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ConfigError(
+            f"{type(self).__name__} is frozen, so {name!r} cannot be set. "
+            f"Make a changed copy with config.replace({name}={value!r})."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for names that are no attributes: aliases, then unknown fields that were kept.
+        field_name = self._field_name(name)
+        if field_name != name:
+            return getattr(self, field_name)
+        extra = self.__dict__.get("extra", {})
+        if name in extra:
+            return extra[name]
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}.")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.to_dict().items())})"
+
+    @property
+    def num_labels(self) -> int:
+        """Number of labels of a classification head."""
+        return len(self.id2label)
+
+    @property
+    def use_return_dict(self) -> bool:
+        """Whether calls return an output object rather than a tuple."""
+        return self.return_dict
+
+    def validate(self) -> None:
+        """Checks every field.
+
+        Raises:
+            ConfigError: naming the field, what it must be, and what it is.
+        """
+        for field, check in {**PreTrainedConfig.checks, **self.checks}.items():
+            expect(*with_value(field, check, getattr(self, field)))
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with changed fields; `num_labels` alone renames the labels to LABEL_0, LABEL_1, ..."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.init}
+        values |= self.extra
+        names = {self._field_name(name) for name in changes}
+        if changes.get("num_labels", self.num_labels) != self.num_labels or names & {"id2label", "label2id"}:
+            values["id2label"], values["label2id"] = {}, {}
+        values |= {self._field_name(name): value for name, value in changes.items()}
+        return type(self)(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON types, as ``config.json`` holds them (with `model_type`)."""
+        values: dict[str, Any] = {"model_type": self.model_type}
+        for field in dataclasses.fields(self):
+            if field.init:
+                values[field.name] = getattr(self, field.name)
+        del values["name_or_path"]
+        dtype = values.pop("dtype")
+        if dtype is not None:
+            values["torch_dtype"] = dtype
+        for name in ("id2label", "pruned_heads"):
+            values[name] = {str(key): value for key, value in values[name].items()}
+        if all(name == f"LABEL_{index}" for index, name in self.id2label.items()) and self.num_labels == 2:
+            del values["id2label"], values["label2id"]
+        return values | self.extra
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> Self:
+        """Makes a configuration from the content of a ``config.json``; keyword arguments replace its fields."""
+        config = cls(**{str(name): value for name, value in values.items()})
+        return config.replace(**overrides) if overrides else config
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path, **options: Any) -> Self:
+        """Reads ``config.json`` from a folder or the Hugging Face hub.
+
+        Args:
+            name_or_path: folder, or name of a hub repository.
+            **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`; anything else replaces a
+                field of the configuration.
+
+        Raises:
+            CheckpointNotFoundError: when there is no such folder, repository or file.
+            CorruptFileError: when the file is not a JSON object.
+            ConfigError: when the file describes another kind of model, or a field is invalid.
+        """
+        hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+        folder = resolve_folder(name_or_path, patterns=[CONFIG_FILE], **hub)
+        values = read_json(folder / CONFIG_FILE)
+        stored = values.get("model_type", cls.model_type)
+        if stored != cls.model_type:
+            raise ConfigError(
+                f"{folder / CONFIG_FILE} has model_type {stored!r}, but {cls.__name__} reads {cls.model_type!r}. "
+                "Use the class of that family."
+            )
+        return cls.from_dict({**values, "name_or_path": str(name_or_path)}, **options)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes ``config.json`` into `folder`, making the folder when it is missing."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_json(Path(folder) / CONFIG_FILE, self.to_dict())
+
+
+PreTrainedConfig.checks = {
+    "problem_type": one_of(None, *PROBLEM_TYPES),
+    "output_attentions": FLAG,
+    "output_hidden_states": FLAG,
+    "return_dict": FLAG,
+}

@@ -1,0 +1,173 @@
+"""The configuration of XLM."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from tfxlm.configs.base import PreTrainedConfig
+from tfxlm.configs.checks import (
+    FLAG,
+    INDEX,
+    NOT_NEGATIVE,
+    OPTIONAL_INDEX,
+    POSITIVE,
+    RATE,
+    Check,
+    expect,
+    int_keys,
+    int_values,
+    is_int,
+    one_of,
+    without_empty,
+)
+
+
+@dataclasses.dataclass(init=False, repr=False, eq=True)
+class XLMConfig(PreTrainedConfig):
+    """Configuration of an XLM model (Lample and Conneau, 2019, "Cross-lingual Language Model Pretraining").
+
+    Args:
+        vocab_size: number of word ids (alias `n_words`).
+        emb_dim: width of the hidden states (alias `hidden_size`).
+        n_layers: number of blocks (aliases `n_layer`, `num_hidden_layers`).
+        n_heads: attention heads per block (aliases `n_head`, `num_attention_heads`).
+        dropout: dropout rate after embeddings, attention and feed-forward.
+        attention_dropout: dropout rate of attention weights.
+        gelu_activation: exact GELU when True, else ReLU.
+        sinusoidal_embeddings: whether positions start as a fixed sinusoidal table.
+        causal: whether a position attends to itself and what is left of it only.
+        asm: whether the language modeling head is an adaptive softmax (`asm_cutoffs`, `asm_div_value`).
+        n_langs: number of languages.
+        use_lang_emb: whether language embeddings are added (only when `n_langs` > 1).
+        max_position_embeddings: longest sequence, in tokens.
+        embed_init_std, init_std: standard deviations of freshly initialised embeddings and kernels.
+        layer_norm_eps: epsilon of every layer normalisation.
+        bos_index, eos_index, pad_index, unk_index, mask_index: ids of the special tokens.
+        is_encoder: must be True; XLM decoders with cross-attention were never released.
+        summary_type: which vector stands for a sequence: "first", "last", "mean" or "cls_index".
+        summary_use_proj, summary_activation, summary_proj_to_labels, summary_first_dropout, summary_last_dropout: the
+            layers after that vector.
+        summary_over_padding: reproduces a quirk of ``transformers``: "last" and "mean" also read padding.
+        start_n_top, end_n_top: beam sizes of the question answering head.
+        mask_token_id, lang_id, pad_token_id, bos_token_id: used by generation.
+        lang2id, id2lang: languages by code and by id.
+        asm_cutoffs, asm_div_value: clusters of the adaptive softmax.
+
+    Example:
+        >>> from tfxlm import XLMConfig
+        >>> XLMConfig(emb_dim=64, n_heads=4, n_layer=2).num_hidden_layers
+        2
+    """
+
+    model_type: ClassVar[str] = "xlm"
+    aliases: ClassVar[Mapping[str, str]] = {
+        "n_words": "vocab_size",
+        "hidden_size": "emb_dim",
+        "n_layer": "n_layers",
+        "num_hidden_layers": "n_layers",
+        "n_head": "n_heads",
+        "num_attention_heads": "n_heads",
+    }
+
+    vocab_size: int = 30145
+    emb_dim: int = 2048
+    n_layers: int = 12
+    n_heads: int = 16
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    gelu_activation: bool = True
+    sinusoidal_embeddings: bool = False
+    causal: bool = False
+    asm: bool = False
+    n_langs: int = 1
+    use_lang_emb: bool = True
+    max_position_embeddings: int = 512
+    embed_init_std: float = 2048**-0.5
+    layer_norm_eps: float = 1e-12
+    init_std: float = 0.02
+    bos_index: int = 0
+    eos_index: int = 1
+    pad_index: int = 2
+    unk_index: int = 3
+    mask_index: int = 5
+    is_encoder: bool = True
+    summary_type: str = "first"
+    summary_use_proj: bool = True
+    summary_activation: str | None = None
+    summary_proj_to_labels: bool = True
+    summary_first_dropout: float = 0.1
+    start_n_top: int = 5
+    end_n_top: int = 5
+    mask_token_id: int | None = 0
+    lang_id: int | None = 0
+    pad_token_id: int | None = 2
+    bos_token_id: int | None = 0
+    summary_last_dropout: float = dataclasses.field(default=0.0, kw_only=True)
+    summary_over_padding: bool = dataclasses.field(default=False, kw_only=True)
+    lang2id: dict[str, int] = dataclasses.field(default_factory=dict, kw_only=True)
+    id2lang: dict[int, str] = dataclasses.field(default_factory=dict, kw_only=True)
+    asm_cutoffs: list[int] | None = dataclasses.field(default=None, kw_only=True)
+    asm_div_value: float = dataclasses.field(default=4.0, kw_only=True)
+
+    checks: ClassVar[Mapping[str, Check]] = {
+        **dict.fromkeys(
+            ("vocab_size", "emb_dim", "n_layers", "n_heads", "n_langs", "max_position_embeddings"), POSITIVE
+        ),
+        **dict.fromkeys(("start_n_top", "end_n_top"), POSITIVE),
+        **dict.fromkeys(("dropout", "attention_dropout", "summary_first_dropout", "summary_last_dropout"), RATE),
+        **dict.fromkeys(("embed_init_std", "init_std", "layer_norm_eps"), NOT_NEGATIVE),
+        **dict.fromkeys(
+            (
+                "gelu_activation",
+                "sinusoidal_embeddings",
+                "causal",
+                "asm",
+                "use_lang_emb",
+                "summary_use_proj",
+                "summary_proj_to_labels",
+                "summary_over_padding",
+            ),
+            FLAG,
+        ),
+        **dict.fromkeys(("bos_index", "eos_index", "pad_index", "unk_index", "mask_index"), INDEX),
+        **dict.fromkeys(("mask_token_id", "lang_id", "pad_token_id", "bos_token_id", "eos_token_id"), OPTIONAL_INDEX),
+        "is_encoder": (lambda value: value is True, "True (XLM decoders were never released)"),
+        # "attn" is documented by the reference but was never implemented anywhere.
+        "summary_type": one_of("first", "last", "mean", "cls_index"),
+    }
+
+    def validate(self) -> None:
+        """Checks every field and their agreement; see `PreTrainedConfig.validate`."""
+        super().validate()
+        self._set("id2lang", int_keys(self.id2lang or {}, "id2lang"))
+        self._set("lang2id", int_values(self.lang2id or {}, "lang2id"))
+        if self.lang2id and not self.id2lang:
+            self._set("id2lang", {index: name for name, index in self.lang2id.items()})
+        if self.id2lang and not self.lang2id:
+            self._set("lang2id", {name: index for index, name in self.id2lang.items()})
+        expect(self.emb_dim % self.n_heads == 0, "emb_dim", f"a multiple of n_heads ({self.n_heads})", self.emb_dim)
+        expect(self.pad_index < self.vocab_size, "pad_index", f"below vocab_size ({self.vocab_size})", self.pad_index)
+        largest = max(self.lang2id.values(), default=0)
+        if self.uses_lang_embeddings:
+            expect(largest < self.n_langs, "lang2id", f"ids below n_langs ({self.n_langs})", self.lang2id)
+        if self.asm:
+            cutoffs = self.asm_cutoffs or []
+            expect(
+                bool(cutoffs) and all(is_int(c) for c in cutoffs) and cutoffs == sorted(set(cutoffs)),
+                "asm_cutoffs",
+                "an increasing list of word ids when asm is True",
+                self.asm_cutoffs,
+            )
+
+    @property
+    def uses_lang_embeddings(self) -> bool:
+        """Whether the model adds language embeddings: `use_lang_emb` and more than one language."""
+        return self.use_lang_emb and self.n_langs > 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON types; see `PreTrainedConfig.to_dict`."""
+        values = super().to_dict()
+        values["id2lang"] = {str(index): name for index, name in self.id2lang.items()}
+        return without_empty(values, ("id2lang", "lang2id", "asm_cutoffs", "pruned_heads", "architectures"))

@@ -1,0 +1,105 @@
+"""`python -m tfxlm.serve NAME=PATH ...`: the embedded server on its own."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+
+from tfxlm.errors import TFXLMError
+from tfxlm.serve.server import MAX_QUEUED, MAX_REQUEST_BYTES, Server
+
+
+def parser() -> argparse.ArgumentParser:
+    """Builds the command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m tfxlm.serve",
+        description="Serves exported models with TensorFlow Serving's REST and gRPC interface. "
+        "The highest version in each folder answers.",
+        epilog="example: python -m tfxlm.serve intent=exported/intent",
+    )
+    result.add_argument(
+        "models",
+        nargs="+",
+        metavar="NAME=PATH",
+        help="name to serve under, and the exported folder that holds the version folders (PATH/1/saved_model.pb)",
+    )
+    result.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on, 0.0.0.0 for all (default: %(default)s)"
+    )
+    result.add_argument(
+        "--rest-port", type=int, default=8501, metavar="PORT", help="REST port, 0 for a free one (default: %(default)s)"
+    )
+    result.add_argument(
+        "--grpc-port", type=int, default=8500, metavar="PORT", help="gRPC port, 0 for a free one (default: %(default)s)"
+    )
+    result.add_argument(
+        "--max-request-bytes",
+        type=int,
+        default=MAX_REQUEST_BYTES,
+        metavar="BYTES",
+        help="largest request (default: %(default)s)",
+    )
+    result.add_argument(
+        "--threads", type=int, metavar="N", help="requests worked on at the same time (default: one per core)"
+    )
+    result.add_argument(
+        "--max-queued",
+        type=int,
+        default=MAX_QUEUED,
+        metavar="N",
+        help="requests that may wait; more are told to come again (default: %(default)s)",
+    )
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the server until SIGINT or SIGTERM.
+
+    Args:
+        arguments: command line without the program; `sys.argv` by default.
+
+    Returns:
+        Exit status: 0 after a stop, 1 if the server could not start.
+    """
+    command_line = parser()
+    options = command_line.parse_args(arguments)
+    models = {}
+    for model in options.models:
+        name, separator, path = model.partition("=")
+        if not (name and separator and path):
+            command_line.error(f"expected NAME=PATH, got {model!r}")
+        if name in models:
+            command_line.error(f"the name {name!r} is given twice")
+        models[name] = path
+
+    stop = threading.Event()
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, request_stop)
+    try:
+        server = Server(
+            models,
+            host=options.host,
+            rest_port=options.rest_port,
+            grpc_port=options.grpc_port,
+            max_request_bytes=options.max_request_bytes,
+            num_threads=options.threads,
+            max_queued=options.max_queued,
+        )
+        with server:
+            print(f"Serving {', '.join(models)}: REST {server.rest_url}, gRPC {server.grpc_address}", flush=True)
+            stop.wait()
+            print("Stopping.", flush=True)
+    except TFXLMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

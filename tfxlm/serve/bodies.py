@@ -1,0 +1,61 @@
+"""Request bodies: read in pieces, never more than the limit."""
+
+import zlib
+
+from starlette.requests import ClientDisconnect, Request
+
+from tfxlm.errors import InputError
+
+
+class TooLargeError(InputError):
+    """A request body is larger than the server accepts."""
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Reads a body, compressed with gzip or not.
+
+    Args:
+        request: the request.
+        max_bytes: largest body to accept, also after decompression.
+
+    Raises:
+        TooLargeError: the body is, or says it is, larger; nothing beyond the limit is read.
+        InputError: the body is compressed in another way, or its compression is damaged.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdecimal() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
+    except ClientDisconnect:
+        raise InputError("The client went away before its request was complete.") from None
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding == "gzip":
+        return _decompress(bytes(body), max_bytes)
+    if encoding != "identity":
+        raise InputError(f"The request body is encoded as {encoding!r}; expected gzip or no Content-Encoding.")
+    return bytes(body)
+
+
+def _decompress(body: bytes, max_bytes: int) -> bytes:
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)  # 16: with a gzip header
+    try:
+        inflated = inflater.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise InputError(f"The request body says it is gzip, but cannot be decompressed: {error}.") from None
+    if len(inflated) > max_bytes:
+        raise _too_large(max_bytes)
+    if not inflater.eof:
+        raise InputError("The request body says it is gzip, but it is cut off.")
+    return inflated
+
+
+def _too_large(max_bytes: int) -> TooLargeError:
+    return TooLargeError(
+        f"The request body is larger than {max_bytes} bytes. Send fewer rows per request, or start the server with a "
+        "larger max_request_bytes."
+    )

@@ -1,0 +1,108 @@
+"""Reads the arguments of tokenizer calls, whose forms are many."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfxlm.errors import InputError
+
+Row = tuple[Any, Any]
+
+
+def read_rows(text: Any, text_pair: Any) -> tuple[list[Row], bool]:
+    """Brings texts and pairs into rows. The texts themselves are checked where they are read.
+
+    Args:
+        text: a text, a list of texts, or a list of pairs.
+        text_pair: None, a text, or a list of texts.
+
+    Returns:
+        The rows as (text, second text or None), and whether they came as a batch.
+
+    Raises:
+        InputError: `text` is none of these, or `text_pair` does not fit it.
+    """
+    if isinstance(text, str):
+        if text_pair is not None and not isinstance(text_pair, str):
+            raise InputError(f"text is one str, so text_pair should be one, too, but it is {kind(text_pair)}.")
+        return [(text, text_pair)], False
+    if not isinstance(text, (list, tuple)):
+        raise InputError(f"text should be a str or a list of str, but is {kind(text)}. {way_out(text)}")
+    if text_pair is None:
+        return [_pair(row) if isinstance(row, (list, tuple)) else (row, None) for row in text], True
+    if not isinstance(text_pair, (list, tuple)) or len(text_pair) != len(text):
+        found = f"{len(text_pair)} texts" if isinstance(text_pair, (list, tuple)) else kind(text_pair)
+        raise InputError(f"text has {len(text)} rows, so text_pair should be a list of {len(text)}, but is {found}.")
+    return list(zip(text, text_pair, strict=True)), True
+
+
+def _pair(row: Sequence[Any]) -> Row:
+    if len(row) != 2:
+        raise InputError(
+            f"A row that is a list should be a pair of texts, but one has {len(row)} items. For words that are cut "
+            "already, join them with spaces and pass bypass_tokenizer=True."
+        )
+    return row[0], row[1]
+
+
+def read_columns(encodings: Any) -> tuple[dict[str, list[Any]], bool]:
+    """Brings encodings into lists of rows by name.
+
+    Args:
+        encodings: one encoding, a batch of them in one dict, or a list of dicts.
+
+    Returns:
+        The columns, and whether they came as a batch.
+
+    Raises:
+        InputError: there are no `input_ids`, or the columns differ in length.
+    """
+    if not isinstance(encodings, Mapping):
+        rows = list(encodings)
+        if not rows or not all(isinstance(row, Mapping) and row.keys() == rows[0].keys() for row in rows):
+            raise InputError("pad() takes one encoding, or a list of encodings with the same names.")
+        encodings = {name: [row[name] for row in rows] for name in rows[0]}
+    if "input_ids" not in encodings:
+        raise InputError(f"pad() needs input_ids, but got: {', '.join(encodings) or 'nothing'}.")
+    columns = {name: listed(value) for name, value in encodings.items()}
+    ids = columns["input_ids"]
+    batched = not ids or isinstance(ids[0], list)
+    if not batched:
+        return {name: [column] for name, column in columns.items()}, False
+    sizes = {name: len(column) for name, column in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"pad() needs as many rows in every column, but got {sizes}.")
+    return columns, True
+
+
+def listed(values: Any) -> Any:
+    """Turns arrays and tensors, also inside a list, into lists and numbers."""
+    if isinstance(values, (list, tuple)):
+        return [listed(value) for value in values]
+    return values if isinstance(values, (int, str)) else np.asarray(values).tolist()
+
+
+def refuse_unavailable(options: Mapping[str, Any]) -> None:
+    """Refuses options that this tokenizer does not have.
+
+    Raises:
+        InputError: one of them is set.
+    """
+    for name, value in options.items():
+        if value:
+            raise InputError(f"{name}={value!r} is not available in this tokenizer. Leave it out.")
+
+
+def kind(value: Any) -> str:
+    """Returns the type of a value in words."""
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def way_out(value: Any) -> str:
+    """Says how to make a text of a value that is none."""
+    if isinstance(value, (bytes, bytearray)):
+        return "Decode it first: text.decode('utf-8')."
+    if hasattr(value, "tolist") or hasattr(value, "numpy"):
+        return "Convert arrays and tensors to lists of str."
+    return "Pass a str, or a list of them for a batch."

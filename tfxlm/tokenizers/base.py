@@ -1,0 +1,226 @@
+"""What the tokenizers of all families share."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from tfxlm.errors import InputError
+from tfxlm.tokenizers import arguments, detokenize, storage
+from tfxlm.tokenizers.batching import Batching
+from tfxlm.tokenizers.rules.templates import Template
+
+
+class Tokenizer(Batching):
+    """Base of the tokenizers. A family says how a text becomes pieces, and pieces a text.
+
+    Args:
+        pieces: id by piece.
+        template: how special tokens frame the input.
+        settings: options by name, as ``tokenizer_config.json`` holds them: those of `Batching`,
+            ``"split_special_tokens"`` and ``"clean_up_tokenization_spaces"``. Others are kept and saved.
+        lower_case: whether texts are lower-cased before special tokens are looked for.
+        split_by_default: what ``"split_special_tokens"`` is where the settings do not say.
+
+    Raises:
+        TokenizerError: special tokens are missing, or ids contradict each other.
+        InputError: an option is not among its choices.
+    """
+
+    #: Name of each vocabulary file, by the argument of the constructor that takes its path.
+    vocabulary_files: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(
+        self,
+        pieces: dict[str, int],
+        template: Template,
+        settings: Mapping[str, Any],
+        lower_case: bool,
+        split_by_default: bool = False,
+    ) -> None:
+        super().__init__(pieces, template, settings, lower_case)
+        self.settings = dict(settings)
+        self._split_by_default = split_by_default
+        split = settings.get("split_special_tokens")
+        self.split_special_tokens = split_by_default if split is None else bool(split)
+        self.clean_up_tokenization_spaces = bool(settings.get("clean_up_tokenization_spaces"))
+
+    def _prepare(self, text: str) -> str:
+        """Returns the text in which special tokens are looked for."""
+        return text
+
+    def _pieces(self, text: str, lang: str | None, bypass: bool) -> list[str]:
+        """Cuts a text without special tokens into pieces."""
+        raise NotImplementedError
+
+    def _piece_ids(self, text: str, lang: str | None, bypass: bool) -> list[int]:
+        """Returns the ids of `_pieces`."""
+        return list(self.convert_tokens_to_ids(self._pieces(text, lang, bypass)))
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """Joins tokens to a text."""
+        raise NotImplementedError
+
+    def save_vocabulary(
+        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Writes the vocabulary files and returns their paths; arguments as in `save_pretrained`."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        subfolder: str = "",
+        local_files_only: bool = False,
+        cache_dir: str | os.PathLike[str] | None = None,
+        **overrides: Any,
+    ) -> Self:
+        """Loads a tokenizer from a folder or from the hub.
+
+        Args:
+            name_or_path: a folder with the vocabulary files, or a hub name.
+            revision: branch, tag or commit on the hub.
+            token: hub token.
+            subfolder: folder inside the folder or repository.
+            local_files_only: use the hub cache only.
+            cache_dir: hub cache folder.
+            **overrides: arguments of the constructor that replace what the files say.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            CheckpointNotFoundError: the folder, the repository or a vocabulary file does not exist.
+            TokenizerError: a file is malformed or belongs to another tokenizer.
+        """
+        folder = storage.find_folder(
+            name_or_path,
+            cls.vocabulary_files.values(),
+            revision=revision,
+            token=token,
+            subfolder=subfolder,
+            local_files_only=local_files_only,
+            cache_dir=cache_dir,
+        )
+        paths = {argument: folder / name for argument, name in cls.vocabulary_files.items()}
+        tokenizer = cls(**(paths | storage.read_settings(folder, cls.__name__) | overrides))
+        if not cls.vocabulary_files.keys() & overrides.keys():
+            storage.check_size(folder, tokenizer._pieces_to_ids.values())
+        return tokenizer
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Writes the vocabulary and the settings; `transformers` reads them as well.
+
+        Args:
+            save_directory: the folder; made if it does not exist.
+            filename_prefix: put in front of each file name, with a hyphen.
+
+        Returns:
+            The paths of the files.
+        """
+        vocabulary_files = self.save_vocabulary(save_directory, filename_prefix)
+        settings = self.settings | {
+            "lang2id": self.lang2id,
+            "id2lang": self.id2lang,
+            "model_max_length": self.model_max_length,
+            "padding_side": self.padding_side,
+            "truncation_side": self.truncation_side,
+            # Left out where it follows from other settings: whoever overrides those gets what follows from them.
+            "split_special_tokens": (
+                None if self.split_special_tokens == self._split_by_default else self.split_special_tokens
+            ),
+            "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
+        }
+        return vocabulary_files + storage.write_settings(
+            save_directory, filename_prefix, type(self).__name__, settings, self.special, self.vocab_size
+        )
+
+    def tokenize(
+        self,
+        text: str,
+        lang: str | None = None,
+        bypass_tokenizer: bool = False,
+        split_special_tokens: bool | None = None,
+    ) -> list[str]:
+        """Cuts a text into tokens.
+
+        Args:
+            text: the text.
+            lang: language code that chooses the rules; English ones if None.
+            bypass_tokenizer: whether the text is already cut into words by white space: they are taken as they are.
+            split_special_tokens: whether special tokens inside the text are ordinary text; None for the tokenizer's.
+
+        Returns:
+            The tokens.
+
+        Raises:
+            InputError: `text` is not a str.
+            LanguageError: the language is unknown, or needs a segmenter.
+        """
+        tokens: list[str] = []
+        for part, is_token in self._parts(text, lang, bypass_tokenizer, split_special_tokens):
+            tokens += [part] if is_token else self._pieces(part, lang, bypass_tokenizer)
+        return tokens
+
+    def decode(
+        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> str:
+        """Turns ids into text.
+
+        Args:
+            token_ids: one id, or a row of ids (list, array or tensor).
+            skip_special_tokens: whether to leave special tokens out.
+            clean_up_tokenization_spaces: whether to take spaces before English punctuation away; None for the
+                tokenizer's.
+
+        Returns:
+            The text.
+        """
+        ids = np.atleast_1d(np.asarray(arguments.listed(token_ids), dtype=np.int64)).tolist()
+        special = set(self.all_special_tokens)
+        apart = {name for name, index in self.special.ids.items() if name not in special or index >= self.vocab_size}
+        parts: list[str] = []
+        pending: list[str] = []
+        for token in (*self.convert_ids_to_tokens(ids, skip_special_tokens), ""):
+            if token and token not in apart:
+                pending.append(token)
+                continue
+            parts += [part for part in (self.convert_tokens_to_string(pending), token) if part]
+            pending = []
+        text = " ".join(parts)
+        clean = clean_up_tokenization_spaces
+        if clean is None:
+            clean = self.clean_up_tokenization_spaces
+        return detokenize.clean_up(text) if clean else text
+
+    def batch_decode(
+        self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> list[str]:
+        """Turns rows of ids into texts; see `decode`."""
+        return [
+            self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in arguments.listed(sequences)
+        ]
+
+    def _parts(
+        self, text: Any, lang: str | None, bypass: bool, split_special_tokens: bool | None
+    ) -> Iterable[tuple[str, bool]]:
+        if not isinstance(text, str):
+            raise InputError(f"A text should be a str, but one is {arguments.kind(text)}. {arguments.way_out(text)}")
+        self.languages.check(lang)
+        if not bypass:
+            text = self._prepare(text)
+        split = self.split_special_tokens if split_special_tokens is None else split_special_tokens
+        return [(text, False)] if split else self.special.find(text)
+
+    def _encode_text(self, text: Any, lang: str | None, bypass: bool, split_special_tokens: bool | None) -> list[int]:
+        ids: list[int] = []
+        for part, is_token in self._parts(text, lang, bypass, split_special_tokens):
+            ids += [self.special.ids[part]] if is_token else self._piece_ids(part, lang, bypass)
+        return ids

@@ -1,0 +1,41 @@
+"""Lower-casing and the removal of accents."""
+
+import re
+import string
+import unicodedata
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from tfxlm.tokenizers.rules import characters
+
+_ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+LOWER_CASE: Mapping[str, Callable[[str], str]] = MappingProxyType(
+    {"none": str, "ascii": lambda text: text.translate(_ASCII_LOWER), "unicode": str.lower}
+)
+ACCENTS = ("keep", "strip")
+
+
+def lower_each(text: str) -> str:
+    """Lower-cases every character for itself: a capital sigma becomes ``σ`` at the end of a word, too."""
+    return text.replace("Σ", "σ").lower()
+
+
+class LetterCase:
+    """Brings letters to the form a vocabulary was made with.
+
+    Args:
+        case: ``"none"`` keeps capitals, ``"ascii"`` lower-cases A to Z only, ``"unicode"`` lower-cases everything.
+        accents: ``"keep"``, or ``"strip"`` to decompose letters and drop their combining marks.
+    """
+
+    def __init__(self, case: str, accents: str) -> None:
+        self._lower = LOWER_CASE[case]
+        self._marks = re.compile(characters.expand("[{mark}]+")) if accents == "strip" else None
+
+    def __call__(self, text: str) -> str:
+        text = self._lower(text)
+        if self._marks is None or text.isascii():
+            return text
+        text = self._marks.sub("", unicodedata.normalize("NFD", text))
+        return self._lower(text)  # letters that only lost their accent now have a lower-case form

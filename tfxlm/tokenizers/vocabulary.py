@@ -1,0 +1,161 @@
+"""Tokens and their ids: what every tokenizer knows before it sees a text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tfxlm.tokenizers.arguments import listed
+from tfxlm.tokenizers.languages import Languages
+from tfxlm.tokenizers.special_tokens import ADDITIONAL, ROLES, AddedToken, SpecialTokens
+
+
+class _RoleToken:
+    """The text of a role's special token."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._role = name
+
+    def __get__(self, instance: "Vocabulary", owner: type) -> str | None:
+        return instance.special.roles[self._role]
+
+
+class _RoleId:
+    """The id of a role's special token."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._role = name.removesuffix("_id")
+
+    def __get__(self, instance: "Vocabulary", owner: type) -> int | None:
+        return instance.special.role_ids()[self._role]
+
+
+class Vocabulary:
+    """Pieces, special tokens and languages with their ids.
+
+    Args:
+        pieces: id by piece.
+        settings: options by name; used are the special tokens (``"pad_token"``, ...,
+            ``"additional_special_tokens"``, ``"special_tokens"``, ``"added_tokens_decoder"``), ``"lang2id"`` and
+            ``"id2lang"``.
+        lower_case: whether texts are lower-cased before special tokens are looked for.
+
+    Raises:
+        TokenizerError: special tokens are missing, or ids contradict each other.
+    """
+
+    bos_token, bos_token_id = _RoleToken(), _RoleId()
+    eos_token, eos_token_id = _RoleToken(), _RoleId()
+    unk_token, unk_token_id = _RoleToken(), _RoleId()
+    sep_token, sep_token_id = _RoleToken(), _RoleId()
+    pad_token, pad_token_id = _RoleToken(), _RoleId()
+    cls_token, cls_token_id = _RoleToken(), _RoleId()
+    mask_token, mask_token_id = _RoleToken(), _RoleId()
+
+    def __init__(self, pieces: dict[str, int], settings: Mapping[str, Any], lower_case: bool) -> None:
+        self._pieces_to_ids = pieces
+        self._ids: dict[str, int] = {}
+        self.languages = Languages(settings.get("lang2id"), settings.get("id2lang"))
+        self.special = SpecialTokens(
+            roles={role: settings.get(role) for role in ROLES},
+            additional=settings.get(ADDITIONAL) or (),
+            added=settings.get("added_tokens_decoder") or {},
+            extra=settings.get("special_tokens") or (),
+            vocabulary=pieces,
+            lower_case=lower_case,
+        )
+        self._refresh()
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of entries of the vocabulary, added tokens beyond it not counted."""
+        return len(self._pieces_to_ids)
+
+    def __len__(self) -> int:
+        return self.special.next_id()
+
+    def get_vocab(self) -> dict[str, int]:
+        """Returns the id of every piece and added token."""
+        return self._pieces_to_ids | self.special.ids
+
+    @property
+    def added_tokens_encoder(self) -> dict[str, int]:
+        """Ids of the tokens that are found as a whole."""
+        return {token.content: index for index, token in self.added_tokens_decoder.items()}
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, AddedToken]:
+        """The tokens that are found as a whole, by id."""
+        return dict(sorted(self.special.tokens.items()))
+
+    @property
+    def additional_special_tokens(self) -> list[str]:
+        """Special tokens without a role."""
+        return list(self.special.additional)
+
+    @property
+    def special_tokens_map(self) -> dict[str, str | list[str]]:
+        """Special tokens by role."""
+        return self.special.by_role()
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """All special tokens, each once."""
+        return self.special.names()
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """The ids of `all_special_tokens`."""
+        return [self.special.ids[name] for name in self.special.names()]
+
+    @property
+    def lang2id(self) -> dict[str, int] | None:
+        """Id by language code; None if no languages are listed."""
+        return dict(self.languages.ids) or None
+
+    @property
+    def id2lang(self) -> dict[int, str] | None:
+        """Language code by id; None if no languages are listed."""
+        return {index: lang for lang, index in self.languages.ids.items()} or None
+
+    def add_tokens(self, new_tokens: str | Iterable[str | AddedToken], special_tokens: bool = False) -> int:
+        """Makes tokens that are found as a whole. The model's word table must grow to ``len(tokenizer)`` rows.
+
+        Args:
+            new_tokens: texts or tokens.
+            special_tokens: whether texts are special tokens.
+
+        Returns:
+            How many were new to the vocabulary.
+        """
+        tokens = [new_tokens] if isinstance(new_tokens, str) else new_tokens
+        new = self.special.add(
+            token
+            if isinstance(token, AddedToken)
+            else AddedToken(token, normalized=not special_tokens, special=special_tokens)
+            for token in tokens
+        )
+        self._refresh()
+        return new
+
+    def set_special_tokens(self, special_tokens: Iterable[str]) -> int:
+        """Adds symbols such as ``"__classify__"`` as special tokens; see `add_tokens`."""
+        return self.add_tokens(special_tokens, special_tokens=True)
+
+    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
+        """Looks up one token or several; unknown ones get the id of the unknown token."""
+        if isinstance(tokens, str):
+            return self._ids.get(tokens, self._unknown_id)
+        return [self._ids.get(token, self._unknown_id) for token in tokens]
+
+    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
+        """Returns the token of an id, or the tokens of a row of ids (list, array or tensor)."""
+        ids = listed(ids)
+        unknown = str(self.unk_token)
+        if isinstance(ids, int):
+            return self._tokens.get(ids, unknown)
+        skipped = set(self.all_special_ids) if skip_special_tokens else ()
+        return [self._tokens.get(index, unknown) for index in ids if index not in skipped]
+
+    def _refresh(self) -> None:
+        self._ids.update(self.get_vocab())  # in place: a family may hold on to it
+        self._tokens = {index: token for token, index in self._ids.items()}
+        self._unknown_id = self.special.ids[str(self.unk_token)]

@@ -1,0 +1,236 @@
+"""The tokenizer of XLM: Moses' word rules, letter case, and byte-pair encoding."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from tfxlm import files
+from tfxlm.errors import InputError, LanguageError
+from tfxlm.tokenizers import bpe_files, detokenize, storage
+from tfxlm.tokenizers.base import Tokenizer
+from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder, Merge
+from tfxlm.tokenizers.encoding import choose
+from tfxlm.tokenizers.letter_case import ACCENTS, LOWER_CASE, LetterCase, lower_each
+from tfxlm.tokenizers.moses import MosesWords
+from tfxlm.tokenizers.rules import moses, templates
+
+SPECIAL_SYMBOLS = tuple(f"<special{index}>" for index in range(10))
+#: Ids 0 to 13 of every released vocabulary.
+FIRST_TOKENS = ("<s>", "</s>", "<pad>", "<unk>", *SPECIAL_SYMBOLS)
+
+#: What a non-printing character becomes.
+_NON_PRINTING: Mapping[str, str] = {"hf": "", "fair": " "}
+
+
+class XLMTokenizer(Tokenizer):
+    """Tokenizer of XLM models.
+
+    Texts are brought to uniform punctuation, cut into words by Moses' rules for their language, lower-cased without
+    accents if the vocabulary is, and cut into pieces by byte-pair encoding.
+
+    Args:
+        vocab_file: ``vocab.json``, the id of each piece; or the mapping itself.
+        merges_file: ``merges.txt``, the pairs to merge, best first; or the list itself.
+        unk_token: stands for pieces outside the vocabulary.
+        bos_token: opens an input with ``preprocessing="hf"``.
+        sep_token: closes each text, and opens an input with ``preprocessing="fair"``.
+        pad_token: fills rows up.
+        cls_token: first token in the words of `transformers`.
+        mask_token: stands for masked words.
+        additional_special_tokens: special tokens without a role.
+        lang2id: id by language code, the languages of the model.
+        id2lang: language code by id; one of the two is enough.
+        do_lowercase_and_remove_accent: whether the vocabulary is lower-cased and has no accents.
+        preprocessing: ``"hf"`` gives the ids of `transformers`: it lower-cases before it cuts words, deletes
+            non-printing characters, opens inputs with `bos_token`, and finds special tokens inside texts. ``"fair"``
+            follows the original: words are cut first, non-printing characters separate them, inputs open with
+            `sep_token`, and special tokens inside texts are ordinary text.
+        case: with ``"fair"``, ``"none"``, ``"ascii"`` or ``"unicode"``; by `do_lowercase_and_remove_accent` if None.
+        accents: with ``"fair"``, ``"keep"`` or ``"strip"``; by `do_lowercase_and_remove_accent` if None.
+        special_tokens: symbols to append to the vocabulary, found as a whole in texts.
+        model_max_length: most tokens the model takes; no limit if None.
+        padding_side: ``"right"`` or ``"left"``.
+        truncation_side: ``"right"`` or ``"left"``.
+        split_special_tokens: whether special tokens inside texts are ordinary text; by `preprocessing` if None.
+        **settings: further entries of ``tokenizer_config.json``, such as ``added_tokens_decoder`` and
+            ``clean_up_tokenization_spaces``. Unknown ones are kept and saved.
+
+    Raises:
+        CheckpointNotFoundError: a file does not exist.
+        TokenizerError: a file is malformed, or the vocabulary lacks a special token.
+        InputError: an option is not among its choices.
+
+    Example:
+        >>> tokenizer = XLMTokenizer.from_pretrained("folder-or-hub-name")
+        >>> batch = tokenizer(["Hello world!"], lang="en", padding=True, return_tensors="tf")
+
+    Source: Lample and Conneau, "Cross-lingual Language Model Pretraining" (2019).
+    """
+
+    vocabulary_files: ClassVar[Mapping[str, str]] = {"vocab_file": "vocab.json", "merges_file": "merges.txt"}
+
+    def __init__(
+        self,
+        vocab_file: str | os.PathLike[str] | Mapping[str, int],
+        merges_file: str | os.PathLike[str] | Sequence[Merge],
+        unk_token: Any = "<unk>",
+        bos_token: Any = "<s>",
+        sep_token: Any = "</s>",
+        pad_token: Any = "<pad>",
+        cls_token: Any = "</s>",
+        mask_token: Any = "<special1>",
+        additional_special_tokens: Sequence[Any] = SPECIAL_SYMBOLS,
+        lang2id: Mapping[str, int] | None = None,
+        id2lang: Mapping[Any, str] | None = None,
+        do_lowercase_and_remove_accent: bool = True,
+        *,
+        preprocessing: str = "hf",
+        case: str | None = None,
+        accents: str | None = None,
+        special_tokens: Sequence[str] = (),
+        model_max_length: int | None = None,
+        padding_side: str = "right",
+        truncation_side: str = "right",
+        split_special_tokens: bool | None = None,
+        **settings: Any,
+    ) -> None:
+        template = choose("preprocessing", preprocessing, templates.XLM)
+        if preprocessing == "hf" and (case is not None or accents is not None):
+            raise InputError(
+                "case and accents belong to preprocessing='fair'; with 'hf', do_lowercase_and_remove_accent decides. "
+                "Pass preprocessing='fair', or leave them out."
+            )
+        self.preprocessing = preprocessing
+        self.do_lowercase_and_remove_accent = do_lowercase_and_remove_accent
+        self.case = case or ("unicode" if do_lowercase_and_remove_accent else "none")
+        self.accents = accents or ("strip" if do_lowercase_and_remove_accent else "keep")
+        choose("case", self.case, LOWER_CASE)
+        choose("accents", self.accents, dict.fromkeys(ACCENTS))
+        self._lower_first = preprocessing == "hf" and do_lowercase_and_remove_accent
+        pieces = dict(vocab_file) if isinstance(vocab_file, Mapping) else bpe_files.read_vocabulary(vocab_file)
+        merges = bpe_files.read_merges(merges_file) if isinstance(merges_file, (str, os.PathLike)) else merges_file
+        super().__init__(
+            pieces,
+            template,
+            settings
+            | {
+                "unk_token": unk_token,
+                "bos_token": bos_token,
+                "sep_token": sep_token,
+                "pad_token": pad_token,
+                "cls_token": cls_token,
+                "mask_token": mask_token,
+                "additional_special_tokens": list(additional_special_tokens),
+                "special_tokens": list(special_tokens),
+                "lang2id": lang2id,
+                "id2lang": id2lang,
+                "do_lowercase_and_remove_accent": do_lowercase_and_remove_accent,
+                "preprocessing": preprocessing,
+                "model_max_length": model_max_length,
+                "padding_side": padding_side,
+                "truncation_side": truncation_side,
+                "split_special_tokens": split_special_tokens,
+                "case": case,
+                "accents": accents,
+            },
+            lower_case=self._lower_first,
+            split_by_default=preprocessing == "fair",
+        )
+        self._encoder = BytePairEncoder(merges, self._ids, self._unknown_id)
+        self._make_rules()
+
+    @classmethod
+    def from_fastbpe(
+        cls,
+        codes_file: str | os.PathLike[str],
+        vocab_file: str | os.PathLike[str],
+        *,
+        vocab_size: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """Makes a tokenizer of the files that the original XLM checkpoints came with.
+
+        Args:
+            codes_file: fastBPE codes, rows ``left right count``.
+            vocab_file: fastBPE vocabulary, rows ``piece count``, without special tokens.
+            vocab_size: number of ids the model has, special tokens included; the list may be longer. None for all.
+            **options: arguments of the constructor.
+
+        Returns:
+            The tokenizer. Ids 0 to 13 are the special tokens.
+
+        Raises:
+            CheckpointNotFoundError: a file does not exist.
+            TokenizerError: a file is malformed.
+            InputError: `vocab_size` does not fit the list.
+        """
+        pieces = bpe_files.read_fastbpe_vocabulary(vocab_file, FIRST_TOKENS, vocab_size)
+        return cls(pieces, bpe_files.read_merges(codes_file), **options)
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """Joins tokens to a text, words separated by spaces."""
+        return detokenize.join_pieces(tokens, END_OF_WORD)
+
+    def save_vocabulary(
+        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Writes ``vocab.json`` and ``merges.txt``.
+
+        Args:
+            save_directory: the folder; made if it does not exist.
+            filename_prefix: put in front of each file name, with a hyphen.
+
+        Returns:
+            The paths of the files.
+        """
+        vocabulary, merges = (
+            storage.prefixed(save_directory, filename_prefix, name) for name in self.vocabulary_files.values()
+        )
+        files.write_json(vocabulary, dict(sorted(self._pieces_to_ids.items(), key=lambda entry: entry[1])))
+        bpe_files.write_merges(merges, self._encoder.merges)
+        return str(vocabulary), str(merges)
+
+    def _prepare(self, text: str) -> str:
+        if not self._lower_first:
+            return text
+        if self._tokens_are_lower:
+            return lower_each(text)
+        return "".join(part if is_token else lower_each(part) for part, is_token in self.special.find(text))
+
+    def _pieces(self, text: str, lang: str | None, bypass: bool) -> list[str]:
+        return [piece for word in self._words(text, lang, bypass) for piece in self._encoder.pieces(word)]
+
+    def _piece_ids(self, text: str, lang: str | None, bypass: bool) -> list[int]:
+        return self._encoder.encode(self._words(text, lang, bypass))
+
+    def _words(self, text: str, lang: str | None, bypass: bool) -> list[str]:
+        if bypass:
+            return text.split()
+        lang = moses.DEFAULT_LANGUAGE if lang is None else lang
+        cut = self._moses.get(lang) or self._make_moses(lang)
+        return self._letters(cut(text)).split()
+
+    def _make_moses(self, lang: str) -> MosesWords:
+        if lang in moses.SEGMENTED_LANGUAGES:
+            raise LanguageError(
+                f"{moses.SEGMENTED_LANGUAGES[lang]} text ({lang!r}) is not cut into words here. Cut it with a "
+                "segmenter, join the words with spaces, and pass bypass_tokenizer=True."
+            )
+        self._moses[lang] = MosesWords(lang, _NON_PRINTING[self.preprocessing])
+        return self._moses[lang]
+
+    def _refresh(self) -> None:
+        super()._refresh()
+        self._tokens_are_lower = all(name == lower_each(name) for name in self.special.ids)
+
+    def _make_rules(self) -> None:
+        self._letters = LetterCase(self.case, self.accents)
+        self._moses: dict[str, MosesWords] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Compiled rules cannot be pickled, and are made again in no time.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_letters", "_moses")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._make_rules()
