@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +12,12 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfxlm import (
-    TFXLMForSequenceClassification,
-    TFXLMModel,
-    TFXLMWithLMHeadModel,
-    XLMConfig,
-    export_model,
-)
+from tests.export.support import C_API, LABELS, WITHOUT_TFXLM, ask_process, config, requests
+from tfxlm import TFXLMForSequenceClassification, TFXLMModel, TFXLMWithLMHeadModel, export_model
 from tfxlm.errors import ExportError, InputError, OutputExistsError
-from tfxlm.export import exporter, golden
+from tfxlm.export import exporter
 
-LABELS = {0: "non", 1: "oui", 2: "peut-être"}
 CLASSES = (TFXLMForSequenceClassification, TFXLMWithLMHeadModel, TFXLMModel)
-RUN_WITHOUT_TFXLM = golden._RUN + '\nassert not any(name.startswith("tfxlm") for name in sys.modules)\n'
-
-
-def config(**changes: Any) -> XLMConfig:
-    values = {"vocab_size": 60, "emb_dim": 24, "n_layers": 2, "n_heads": 3, "n_langs": 4, "id2label": LABELS}
-    return XLMConfig(**{**values, "max_position_embeddings": 16, **changes})
 
 
 @pytest.fixture(scope="module", params=CLASSES, ids=lambda kind: kind.__name__)
@@ -41,30 +26,14 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return model, export_model(model, None, tmp_path_factory.mktemp("exports") / "served")
 
 
-def requests() -> dict[str, np.ndarray]:
-    random = np.random.default_rng(3)
-    lengths = np.array([11, 1, 6, 4], np.int32)
-    ids = random.integers(3, 60, (4, 11)).astype(np.int32)
-    return {"input_ids": ids, "lengths": lengths, "langs": random.integers(0, 4, (4, 11)).astype(np.int32)}
-
-
-def run(command: list[str], folder: Path, scratch: Path) -> dict[str, np.ndarray]:
-    np.savez(scratch / "request.npz", **requests())
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    files = [str(folder), str(scratch / "request.npz"), str(scratch / "answers.npz")]
-    done = subprocess.run([sys.executable, *command, *files], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return dict(np.load(scratch / "answers.npz").items())
-
-
 @pytest.mark.parametrize(
     "command",
-    [["-c", RUN_WITHOUT_TFXLM], [str(Path(__file__).with_name("c_api.py"))]],
+    [WITHOUT_TFXLM, C_API],
     ids=["without-tfxlm", "c-api-without-python-tensorflow"],
 )
 def test_other_processes_get_the_models_answers(exported: tuple[Any, Path], command: list[str], tmp_path: Path) -> None:
     model, folder = exported
-    found = run(command, folder, tmp_path)
+    found = ask_process(command, folder, tmp_path)
     outputs = model(requests())
     for name, value in outputs.items():
         np.testing.assert_allclose(found[f"outputs/{name}"], value.numpy(), rtol=0, atol=2e-5)

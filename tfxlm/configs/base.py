@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -169,7 +170,17 @@ class PreTrainedConfig:
             expect(*with_value(field, check, getattr(self, field)))
 
     def replace(self, **changes: Any) -> Self:
-        """Returns a copy with changed fields; `num_labels` alone renames the labels to LABEL_0, LABEL_1, ..."""
+        """Returns a copy with changed fields; `num_labels` alone renames the labels to LABEL_0, LABEL_1, ...
+
+        Raises:
+            ConfigError: when a value is invalid, or a name is no field: a misspelt option must not pass unnoticed.
+        """
+        known = {field.name for field in dataclasses.fields(self) if field.init} | {"num_labels", *self.extra}
+        for name in changes:
+            if self._field_name(name) not in known:
+                close = difflib.get_close_matches(name, known | set(self.aliases), n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise ConfigError(f"{type(self).__name__} has no field {name!r}.{hint}")
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.init}
         values |= self.extra
         names = {self._field_name(name) for name in changes}

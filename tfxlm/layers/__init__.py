@@ -1,6 +1,6 @@
 """Building blocks of transformers. They know no model family and no configuration: everything is an argument."""
 
-from tfxlm.layers.activations import ACTIVATIONS
+from tfxlm.layers.activations import ACTIVATIONS, activation_named
 from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.block import TransformerBlock
 from tfxlm.layers.embeddings import EmbeddingTable, TransformerEmbeddings
@@ -28,6 +28,7 @@ __all__ = [
     "TransformerBlock",
     "TransformerEmbeddings",
     "TransformerEncoder",
+    "activation_named",
     "attention_bias",
     "choose_rows",
     "padding_mask",

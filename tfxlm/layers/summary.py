@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ class SequenceSummary(keras.layers.Layer):
         kind: "first", "last" or "mean" of the real positions, or "cls_index" for a given position (the last real one
             when none is given).
         projection_dim: width of the projection; None leaves the projection out.
-        activation: after the projection; None for none.
+        activation: after the projection: a function, or the name of a Keras activation; None for none.
         first_dropout, last_dropout: rates before the projection and after the activation.
         over_padding: whether "last", "mean" and a missing `cls_index` count padding as positions too.
         kernel_initializer: of the projection.
@@ -38,7 +39,7 @@ class SequenceSummary(keras.layers.Layer):
         *,
         kind: str = "first",
         projection_dim: int | None = None,
-        activation: str | None = None,
+        activation: str | Callable[[Any], Any] | None = None,
         first_dropout: float = 0.0,
         last_dropout: float = 0.0,
         over_padding: bool = False,
@@ -76,9 +77,11 @@ class SequenceSummary(keras.layers.Layer):
         if self.kind == "first":
             return hidden_states[..., 0, :]
         if self.kind == "mean":
-            weights = ops.cast(mask, hidden_states.dtype)[..., None]
+            # The sum of a long sequence is past the precision of half types, and may be past their range.
+            weights = ops.cast(mask, "float32")[..., None]
             count = ops.maximum(ops.sum(weights, axis=-2), 1)
-            return ops.sum(hidden_states * weights, axis=-2) / count
+            mean = ops.sum(ops.cast(hidden_states, "float32") * weights, axis=-2) / count
+            return ops.cast(mean, hidden_states.dtype)
         if self.kind == "last" or cls_index is None:
             positions = ops.arange(ops.shape(mask)[-1])
             cls_index = ops.max(ops.where(mask, positions, 0), axis=-1)

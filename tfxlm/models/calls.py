@@ -101,12 +101,13 @@ def to_tensor(name: str, value: Any) -> Any:
     return tensor
 
 
-def check_grid(inputs: dict[str, Any], max_length: int) -> None:
+def check_grid(inputs: dict[str, Any], max_length: int, dim: int) -> None:
     """Checks that the inputs are there and lie on one (batch, length) grid, as far as shapes are known.
 
     Args:
         inputs: tensors by name, None for those that were not given.
         max_length: the longest sequence the model takes.
+        dim: width of `inputs_embeds`.
 
     Raises:
         InputError: naming the input, its shape and the expected one.
@@ -116,8 +117,8 @@ def check_grid(inputs: dict[str, Any], max_length: int) -> None:
         raise InputError("Give input_ids or inputs_embeds" + (", not both." if ids is not None else "."))
     name, rank = ("input_ids", 2) if embeds is None else ("inputs_embeds", 3)
     words: Any = inputs[name]
-    if len(words.shape) != rank:
-        expected = "(batch, length)" if rank == 2 else "(batch, length, dim)"
+    if len(words.shape) != rank or (rank == 3 and words.shape[-1] not in (None, dim)):
+        expected = "(batch, length)" if rank == 2 else f"(batch, length, {dim})"
         raise InputError(f"{name} must have shape {expected}, got {tuple(words.shape)}.")
     batch, length = words.shape[:2]
     if length is not None and length > max_length:
@@ -136,3 +137,14 @@ def check_grid(inputs: dict[str, Any], max_length: int) -> None:
         )
         if not fits:
             raise InputError(f"{other} must have shape {expected_shape}, as {name} has, got {shape}.")
+
+
+def check_head_mask(head_mask: Any, num_layers: int, num_heads: int) -> None:
+    """Checks the shape of `head_mask`, which may be None.
+
+    Raises:
+        InputError: when it is not (heads,) or (layers, heads).
+    """
+    shapes = ((num_heads,), (num_layers, num_heads))
+    if head_mask is not None and tuple(head_mask.shape) not in shapes:
+        raise InputError(f"head_mask must have shape {shapes[0]} or {shapes[1]}, got {tuple(head_mask.shape)}.")

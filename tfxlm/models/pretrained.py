@@ -204,8 +204,9 @@ class TFPreTrainedModel(keras.Model):
             max_shard_size: size of one file at most, in bytes or like "5GB".
         """
         stored = {"architectures": [self.architecture], "dtype": self.dtype_policy.variable_dtype}
-        self.config.replace(**stored).save_pretrained(folder)
+        # Weights first: when they cannot be written, a configuration must not claim them.
         loading.save(self, self.name_map, Path(folder), bare=not self.has_head, max_shard_size=max_shard_size)
+        self.config.replace(**stored).save_pretrained(folder)
 
     def export(self, filepath: str | Path, format: str = "tf_saved_model", **options: Any) -> Any:
         """Exports the model; a SavedModel is written by `tfxlm.export_model`, as the next version under `filepath`.

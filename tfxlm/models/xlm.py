@@ -16,7 +16,6 @@ from tfxlm.errors import ConfigError, InputError
 from tfxlm.heads.classification import classification_loss
 from tfxlm.heads.language_modeling import language_modeling_loss, select_positions
 from tfxlm.layers import (
-    ACTIVATIONS,
     EmbeddingTable,
     NormalWithZeroRow,
     SequenceSummary,
@@ -24,12 +23,13 @@ from tfxlm.layers import (
     TiedProjection,
     TransformerEmbeddings,
     TransformerEncoder,
+    activation_named,
     attention_bias,
     choose_rows,
     padding_mask,
     sinusoidal_table,
 )
-from tfxlm.models.calls import check_grid
+from tfxlm.models.calls import check_grid, check_head_mask
 from tfxlm.models.outputs import (
     ModelOutput,
     TFBaseModelOutput,
@@ -97,7 +97,7 @@ class XLMBackbone(keras.layers.Layer):
             [config.n_heads - len(config.pruned_heads.get(layer, ())) for layer in range(config.n_layers)],
             head_dim=config.emb_dim // config.n_heads,
             inner_dim=4 * config.emb_dim,
-            activation=ACTIVATIONS["gelu" if config.gelu_activation else "relu"],
+            activation=activation_named("gelu" if config.gelu_activation else "relu"),
             norm="post",
             dropout=config.dropout,
             attention_dropout=config.attention_dropout,
@@ -193,7 +193,8 @@ class TFXLMPreTrainedModel(TFPreTrainedModel):
         config = self.config
         if cache is not None:
             raise InputError("TFXLM models take no cache yet; pass the whole sequence without it.")
-        check_grid({**inputs, "langs": langs}, config.max_position_embeddings)
+        check_grid({**inputs, "langs": langs}, config.max_position_embeddings, config.emb_dim)
+        check_head_mask(inputs.get("head_mask"), config.n_layers, config.n_heads)
         if langs is None and config.uses_lang_embeddings and not self._has_warned_of_langs:
             self._has_warned_of_langs = True
             warnings.warn(
@@ -273,7 +274,8 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
 
     Raises:
         InputError: as `TFXLMModel`, and when chosen positions are past the end.
-        ConfigError: for an adaptive softmax (`asm=True`), which is not supported yet.
+        ConfigError: for an adaptive softmax (`asm=True`), which is not supported yet, and for an output layer that does
+            not share the word embeddings (`tie_word_embeddings=False`).
     """
 
     architecture: ClassVar[str] = "XLMWithLMHeadModel"
@@ -284,6 +286,11 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
         """Makes the backbone and the head."""
         if config.asm:
             raise ConfigError("An adaptive softmax head (asm=True) is not supported yet. Use a config with asm=False.")
+        if not config.tie_word_embeddings:
+            raise ConfigError(
+                "tie_word_embeddings=False asks for an output layer with a kernel of its own, which XLM does not have. "
+                "Use a config with tie_word_embeddings=True."
+            )
         super().make_layers(config)
         self.pred_layer = TiedProjection(config.vocab_size, name="pred_layer", dtype=self.dtype_policy)
 
@@ -337,7 +344,7 @@ class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
             config.emb_dim,
             kind=config.summary_type,
             projection_dim=projection if config.summary_use_proj else None,
-            activation=config.summary_activation,
+            activation=activation_named(config.summary_activation),
             first_dropout=config.summary_first_dropout,
             last_dropout=config.summary_last_dropout,
             over_padding=config.summary_over_padding,

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfxlm.errors import InputError
+from tfxlm.errors import InputError, TokenizerError
 
 Row = tuple[Any, Any]
 
@@ -92,6 +92,26 @@ def refuse_unavailable(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if value:
             raise InputError(f"{name}={value!r} is not available in this tokenizer. Leave it out.")
+
+
+def setting(settings: Mapping[str, Any], name: str, types: type | tuple[type, ...], described: str) -> Any:
+    """Returns an entry of a tokenizer's settings, or None where there is none.
+
+    Args:
+        settings: the settings, which may come from a file.
+        name: the entry.
+        types: what it may be.
+        described: the same in words.
+
+    Raises:
+        TokenizerError: the entry is something else.
+    """
+    value = settings.get(name)
+    if value is not None and (not isinstance(value, types) or isinstance(value, (bool, str))):
+        raise TokenizerError(
+            f"{name} should be {described}, but is {kind(value)}. Correct it in tokenizer_config.json, or pass {name}."
+        )
+    return value
 
 
 def kind(value: Any) -> str:

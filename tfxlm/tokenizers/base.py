@@ -108,7 +108,7 @@ class Tokenizer(Batching):
             cache_dir=cache_dir,
         )
         paths = {argument: folder / name for argument, name in cls.vocabulary_files.items()}
-        tokenizer = cls(**(paths | storage.read_settings(folder, cls.__name__) | overrides))
+        tokenizer = cls(**(storage.read_settings(folder, cls.__name__) | paths | overrides))
         if not cls.vocabulary_files.keys() & overrides.keys():
             storage.check_size(folder, tokenizer._pieces_to_ids.values())
         return tokenizer

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from tfxlm.errors import InputError, LanguageError
+from tfxlm.errors import InputError, LanguageError, TokenizerError
 from tfxlm.tokenizers import arguments
 from tfxlm.tokenizers.encoding import BatchEncoding, Lengths, pad_row
 from tfxlm.tokenizers.framing import Framing
@@ -41,11 +41,20 @@ class Batching(Vocabulary):
     ) -> None:
         super().__init__(pieces, settings, lower_case)
         self._framing = Framing(template, self.special.role_ids())
-        self.model_max_length = int(settings.get("model_max_length") or NO_LIMIT)
-        self.padding_side: str = settings.get("padding_side", "right")
-        self.truncation_side: str = settings.get("truncation_side", "right")
+        self.model_max_length = int(min(self._limit(settings), NO_LIMIT))
+        self.padding_side: str = settings.get("padding_side") or "right"
+        self.truncation_side: str = settings.get("truncation_side") or "right"
         self._warned: set[str] = set()
         self._lengths()  # checks the sides
+
+    @staticmethod
+    def _limit(settings: Mapping[str, Any]) -> float:
+        limit = arguments.setting(settings, "model_max_length", (int, float), "a number of tokens")
+        if limit is not None and not limit >= 1:
+            raise TokenizerError(
+                f"model_max_length={limit} leaves no room for a token. Give a positive number, or None."
+            )
+        return NO_LIMIT if limit is None else limit
 
     def _encode_text(self, text: Any, lang: str | None, bypass: bool, split_special_tokens: bool | None) -> list[int]:
         """Returns the ids of a text, without special tokens around it."""

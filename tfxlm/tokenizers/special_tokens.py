@@ -132,15 +132,11 @@ class SpecialTokens:
                 continue
             index = self._vocabulary.get(token.content)
             if index is None:
-                index = self.next_id()
+                index = 1 + max(*self._pieces, *self.tokens)
                 new += 1
             self._register(token, index)
         self._compile()
         return new
-
-    def next_id(self) -> int:
-        """Returns the number of tokens, which is the id of the next new one."""
-        return len(self._vocabulary) + sum(name not in self._vocabulary for name in self.ids)
 
     def find(self, text: str) -> Iterator[tuple[str, bool]]:
         """Cuts a text at its added tokens.

@@ -15,7 +15,7 @@ ADDED_TOKENS_FILE = "added_tokens.json"
 MODEL_FILE = "config.json"
 
 #: Entries of the settings file that say nothing to a constructor.
-_NOT_SETTINGS = ("tokenizer_class", "auto_map", "name_or_path", "special_tokens_map_file", "tokenizer_file")
+_NOT_SETTINGS = ("tokenizer_class", "auto_map", "name_or_path", "special_tokens_map_file", "tokenizer_file", "self")
 
 
 def find_folder(name_or_path: str | os.PathLike[str], vocabulary_files: Iterable[str], **hub: Any) -> Path:
@@ -64,7 +64,8 @@ def read_settings(folder: Path, class_name: str) -> dict[str, Any]:
     if "added_tokens_decoder" not in settings:  # older files keep added tokens apart
         settings |= _read(folder / SPECIAL_TOKENS_FILE)
         added = _read(folder / ADDED_TOKENS_FILE)
-        special = [*(settings.get(role) for role in ROLES), *(settings.get(ADDITIONAL) or ())]
+        listed = settings.get(ADDITIONAL)
+        special = [*(settings.get(role) for role in ROLES), *(listed if isinstance(listed, list) else ())]
         settings["added_tokens_decoder"] = {
             index: {"content": token, "special": token in special, "normalized": token not in special}
             for token, index in added.items()

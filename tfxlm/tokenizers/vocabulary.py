@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tfxlm.tokenizers.arguments import listed
+from tfxlm.errors import TokenizerError
+from tfxlm.tokenizers.arguments import listed, setting
 from tfxlm.tokenizers.languages import Languages
 from tfxlm.tokenizers.special_tokens import ADDITIONAL, ROLES, AddedToken, SpecialTokens
 
@@ -53,12 +54,20 @@ class Vocabulary:
     def __init__(self, pieces: dict[str, int], settings: Mapping[str, Any], lower_case: bool) -> None:
         self._pieces_to_ids = pieces
         self._ids: dict[str, int] = {}
-        self.languages = Languages(settings.get("lang2id"), settings.get("id2lang"))
+        lang2id, id2lang, added = (
+            setting(settings, name, Mapping, "a mapping") for name in ("lang2id", "id2lang", "added_tokens_decoder")
+        )
+        additional, extra = (
+            setting(settings, name, (list, tuple), "a list of tokens") for name in (ADDITIONAL, "special_tokens")
+        )
+        if settings.get("unk_token") is None:
+            raise TokenizerError("A tokenizer needs an unk_token for what it does not know. Name one.")
+        self.languages = Languages(lang2id, id2lang)
         self.special = SpecialTokens(
             roles={role: settings.get(role) for role in ROLES},
-            additional=settings.get(ADDITIONAL) or (),
-            added=settings.get("added_tokens_decoder") or {},
-            extra=settings.get("special_tokens") or (),
+            additional=additional or (),
+            added=added or {},
+            extra=extra or (),
             vocabulary=pieces,
             lower_case=lower_case,
         )
@@ -70,7 +79,7 @@ class Vocabulary:
         return len(self._pieces_to_ids)
 
     def __len__(self) -> int:
-        return self.special.next_id()
+        return len(self._ids)
 
     def get_vocab(self) -> dict[str, int]:
         """Returns the id of every piece and added token."""
