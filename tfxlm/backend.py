@@ -77,7 +77,7 @@ def check_range(ids: Any, limit: int, message: str) -> Any:
             same message when it runs; a compiled (XLA, JAX) graph cannot check.
     """
     if is_concrete(ids):
-        values = ops.convert_to_numpy(ids)
+        values = ids.numpy() if hasattr(ids, "numpy") else ops.convert_to_numpy(ids)
         if values.size and (values.min() < 0 or values.max() >= limit):
             raise InputError(f"{message} Found values from {values.min()} to {values.max()}.")
         return ids

@@ -9,6 +9,9 @@ expected, what came, and the way out.
 class TFXLMError(Exception):
     """Base class of all errors raised by tfxlm."""
 
+    # Keras wraps errors from inside layers in a page about the call, which buries the message; not those marked so.
+    _keras_call_info_injected = True
+
 
 class ConfigError(TFXLMError, ValueError):
     """A configuration value is invalid, or a frozen configuration was assigned to."""

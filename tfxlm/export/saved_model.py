@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -40,4 +42,16 @@ def write_saved_model(
         name: tf.function(function, autograph=False).get_concrete_function(**specs)
         for name, function in signatures.items()
     }
-    tf.saved_model.save(module, str(folder), signatures=functions)
+    with _quiet(tf.get_logger()):
+        tf.saved_model.save(module, str(folder), signatures=functions)
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Silences what is only information: it would name the temporary folder."""
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

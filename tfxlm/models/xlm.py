@@ -63,9 +63,9 @@ def embedding_tables(config: XLMConfig) -> dict[str, EmbeddingTable]:
         ),
     }
     if config.uses_lang_embeddings:
-        known = f" {config.lang2id}" if config.lang2id else ""
+        known = f": {config.lang2id}" if config.lang2id else ""
         tables["lang"] = EmbeddingTable(
-            config.n_langs, f"langs must be language ids in [0, n_langs = {config.n_langs}):{known}.", normal
+            config.n_langs, f"langs must be language ids in [0, n_langs = {config.n_langs}){known}.", normal
         )
     return tables
 
