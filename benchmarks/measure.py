@@ -28,7 +28,7 @@ def interleaved(works: Mapping[str, Callable[[], Any]], *, rounds: int = 15, war
         Seconds of each call, by name.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
-    for turn in tqdm(range(warmup + rounds), desc=", ".join(works), leave=False):
+    for turn in tqdm(range(warmup + rounds), desc="rounds", leave=False):
         for name, work in works.items():
             start = time.perf_counter()
             result = work()

@@ -78,9 +78,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default=HERE / "checkpoint", help="folder or hub name of an XLM checkpoint")
     parser.add_argument("--output", type=Path, help="where to keep the model and the export (default: nowhere)")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 
@@ -115,9 +115,11 @@ def read_data(tokenizer: XLMTokenizer, intents: list[str]) -> tuple[Data, dict[s
 
 
 def make_optimizer(options: argparse.Namespace, examples: int) -> keras.optimizers.Optimizer:
-    """Makes AdamW with a learning rate that falls to zero over the epochs."""
+    """Makes AdamW with a learning rate that rises over the first tenth of the steps and then falls to zero."""
     steps = options.epochs * -(-examples // options.batch_size)
-    schedule = keras.optimizers.schedules.PolynomialDecay(options.learning_rate, steps, end_learning_rate=0.0)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - steps // 10, warmup_target=options.learning_rate, warmup_steps=steps // 10
+    )
     return keras.optimizers.AdamW(schedule, weight_decay=0.01, global_clipnorm=1.0)
 
 

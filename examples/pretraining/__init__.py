@@ -1,0 +1,1 @@
+"""How `examples/checkpoint` is made: text, vocabulary, objectives, training, evaluation."""
