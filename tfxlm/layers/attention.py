@@ -44,7 +44,8 @@ class MultiHeadAttention(keras.layers.Layer):
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Without autocast: as float16 the bias would be infinite, and a row that masks everything NaN.
+        super().__init__(autocast=False, **kwargs)
         self.dim, self.num_heads = dim, num_heads
         self.head_dim = head_dim or dim // num_heads
         inner_dim = self.num_heads * self.head_dim

@@ -52,7 +52,8 @@ class TransformerBlock(keras.layers.Layer):
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # Without autocast, as in `MultiHeadAttention`.
+        super().__init__(autocast=False, **kwargs)
         self.dim, self.pre_norm = dim, NORMS.index(norm) == 1
         options: dict[str, Any] = {"kernel_initializer": kernel_initializer, "dtype": self.dtype_policy}
         self.attention = MultiHeadAttention(

@@ -45,7 +45,8 @@ class TransformerEncoder(keras.layers.Layer):
         dtype: Any = None,
         **block: Any,
     ) -> None:
-        super().__init__(name=name, dtype=dtype)
+        # Without autocast, as in `MultiHeadAttention`.
+        super().__init__(name=name, dtype=dtype, autocast=False)
         self.dim = dim
         heads = [num_heads] * num_layers if isinstance(num_heads, int) else num_heads
         self.blocks = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar
 
 from tfxlm.backend import register_mapping
@@ -17,7 +18,7 @@ class ModelOutput(dict):
     fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        cls.fields = (*cls.fields, *(name for name in cls.__annotations__ if name not in cls.fields))
+        cls.fields = (*cls.fields, *inspect.get_annotations(cls))
         register_mapping(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -56,7 +57,14 @@ class TFBaseModelOutput(ModelOutput):
     attentions: Any
 
 
-class TFXLMWithLMHeadModelOutput(ModelOutput):
+class _HeadOutput(ModelOutput):
+    loss: Any
+    logits: Any
+    hidden_states: Any
+    attentions: Any
+
+
+class TFXLMWithLMHeadModelOutput(_HeadOutput):
     """Outputs of a language model.
 
     Args:
@@ -66,13 +74,8 @@ class TFXLMWithLMHeadModelOutput(ModelOutput):
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
     """
 
-    loss: Any
-    logits: Any
-    hidden_states: Any
-    attentions: Any
 
-
-class TFSequenceClassifierOutput(ModelOutput):
+class TFSequenceClassifierOutput(_HeadOutput):
     """Outputs of a sequence classifier.
 
     Args:
@@ -81,8 +84,3 @@ class TFSequenceClassifierOutput(ModelOutput):
         hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
     """
-
-    loss: Any
-    logits: Any
-    hidden_states: Any
-    attentions: Any

@@ -1,0 +1,136 @@
+"""Losses against numpy, and which positions reach the output layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfxlm.errors import InputError
+from tfxlm.heads.classification import classification_loss, problem_of
+from tfxlm.heads.language_modeling import language_modeling_loss, select_positions
+
+RNG = np.random.default_rng(1)
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    x = x - x.max(-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "num_labels", "given", "problem"),
+    [
+        ("int32", 3, None, "single_label_classification"),
+        ("float32", 3, None, "multi_label_classification"),
+        ("float32", 1, None, "regression"),
+        ("int32", 1, None, "regression"),
+        ("int32", 3, "multi_label_classification", "multi_label_classification"),
+        ("float32", 3, "single_label_classification", "single_label_classification"),
+    ],
+)
+def test_problem(dtype: str, num_labels: int, given: str | None, problem: str) -> None:
+    assert problem_of(tf.zeros((2,), dtype), num_labels, given) == problem
+
+
+LOGITS = RNG.normal(size=(4, 3)).astype(np.float32)
+TARGETS = RNG.integers(0, 2, (4, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("labels", "logits", "problem", "expected"),
+    [
+        (np.array([0, 2, 1, 1]), LOGITS, None, -log_softmax(LOGITS)[range(4), [0, 2, 1, 1]]),
+        (np.array([[0], [2], [1], [1]]), LOGITS, None, -log_softmax(LOGITS)[range(4), [0, 2, 1, 1]]),
+        (TARGETS, LOGITS, None, np.logaddexp(0, LOGITS) - TARGETS * LOGITS),
+        (TARGETS.astype(int), LOGITS, "multi_label_classification", np.logaddexp(0, LOGITS) - TARGETS * LOGITS),
+        (TARGETS, LOGITS, "regression", (TARGETS - LOGITS) ** 2),
+        (np.array([1.0, 2, 3, 4]), LOGITS[:, :1], None, (np.array([[1.0], [2], [3], [4]]) - LOGITS[:, :1]) ** 2),
+    ],
+)
+def test_classification_loss(labels: Any, logits: np.ndarray, problem: str | None, expected: np.ndarray) -> None:
+    loss = classification_loss(tf.constant(labels), tf.constant(logits), problem_type=problem)
+    assert loss.dtype == tf.float32
+    np.testing.assert_allclose(loss, expected.mean(), rtol=1e-5)
+    weight = np.array([1.0, 0, 2, 1], np.float32)
+    weighted = classification_loss(tf.constant(labels), tf.constant(logits), tf.constant(weight), problem_type=problem)
+    each = expected.reshape(4, -1).mean(-1)
+    np.testing.assert_allclose(weighted, (each * weight).sum() / 4, rtol=1e-5)
+
+
+def test_ignored_labels_do_not_count() -> None:
+    loss = classification_loss(tf.constant([0, -100, 1, -100]), tf.constant(LOGITS))
+    np.testing.assert_allclose(loss, -(log_softmax(LOGITS)[0, 0] + log_softmax(LOGITS)[2, 1]) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem"), [(np.zeros((4, 2), np.float32), None), (np.zeros(4, np.float32), "regression")]
+)
+def test_labels_that_do_not_fit(labels: np.ndarray, problem: str | None) -> None:
+    with pytest.raises(InputError, match=r"with 3 labels, labels must have shape \(batch, 3\), got .*problem_type"):
+        classification_loss(tf.constant(labels), tf.constant(LOGITS), problem_type=problem)
+
+
+def test_half_precision_logits_have_a_float32_loss() -> None:
+    loss = classification_loss(tf.constant([0, 2, 1, 1]), tf.constant(LOGITS * 1000, "float16"))
+    assert loss.dtype == tf.float32 and np.isfinite(loss)
+
+
+LM_LOGITS = RNG.normal(size=(2, 3, 7)).astype(np.float32)
+LM_LABELS = np.array([[1, -100, 6], [-100, 0, 0]])
+
+
+def test_language_modeling_loss() -> None:
+    each = -np.take_along_axis(log_softmax(LM_LOGITS), np.maximum(LM_LABELS, 0)[..., None], -1)[..., 0]
+    keep = LM_LABELS != -100
+    loss = language_modeling_loss(tf.constant(LM_LABELS), tf.constant(LM_LOGITS))
+    np.testing.assert_allclose(loss, each[keep].mean(), rtol=1e-5)
+    by_row = language_modeling_loss(tf.constant(LM_LABELS), tf.constant(LM_LOGITS), tf.constant([2.0, 0.0]))
+    np.testing.assert_allclose(by_row, 2 * each[0][keep[0]].sum() / keep.sum(), rtol=1e-5)
+    same = language_modeling_loss(tf.constant(LM_LABELS), tf.constant(LM_LOGITS), tf.constant([[2.0] * 3, [0.0] * 3]))
+    np.testing.assert_allclose(same, by_row, rtol=1e-6)
+
+
+def test_language_modeling_without_any_label_is_finite() -> None:
+    loss = language_modeling_loss(tf.fill((2, 3), -100), tf.constant(LM_LOGITS))
+    np.testing.assert_array_equal(loss, 0)
+
+
+def test_language_modeling_labels_that_do_not_fit() -> None:
+    with pytest.raises(InputError, match=r"labels must have shape \(2, 3\), one for each position.*got \(2, 5\)"):
+        language_modeling_loss(tf.zeros((2, 5), "int32"), tf.constant(LM_LOGITS))
+
+
+STATES = RNG.normal(size=(2, 5, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, STATES),
+        ({"logits_to_keep": 0}, STATES),
+        ({"logits_to_keep": 2}, STATES[:, -2:]),
+        ({"logits_to_keep": np.array([4, 0])}, STATES[:, [4, 0]]),
+        ({"masked_positions": np.array([[1, 1], [4, 0]])}, np.stack([STATES[0, [1, 1]], STATES[1, [4, 0]]])),
+    ],
+)
+def test_select_positions(options: dict[str, Any], expected: np.ndarray) -> None:
+    np.testing.assert_array_equal(select_positions(tf.constant(STATES), **options), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"logits_to_keep": 1, "masked_positions": np.zeros((2, 1))}, "both choose positions"),
+        ({"logits_to_keep": -1}, "logits_to_keep must be 0 .* got -1"),
+        ({"logits_to_keep": np.array([5])}, "logits_to_keep must be positions within the sequence. Found .* 5 to 5"),
+        ({"logits_to_keep": np.array([[1]])}, r"logits_to_keep must have axes \(P\), got shape \(1, 1\)"),
+        ({"masked_positions": np.array([[0], [-1]])}, "masked_positions must be positions within the sequence"),
+        ({"masked_positions": np.array([0, 1])}, r"masked_positions must have axes \(batch, P\), got shape \(2,\)"),
+    ],
+)
+def test_positions_that_cannot_be_selected(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        select_positions(tf.constant(STATES), **options)

@@ -1,0 +1,134 @@
+"""What every model class must do, as one call: `check_model(cls, config)`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfxlm.checkpoints import open_checkpoint
+from tfxlm.checkpoints.name_map import BACKBONE
+from tfxlm.models import ModelOutput, TFPreTrainedModel
+from tfxlm.models.loading import weights_by_path
+
+
+def perturb(model: keras.Model, seed: int = 0) -> Any:
+    """Gives every weight random values, the same in every model of a configuration: no bias is 0, no norm 1."""
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape) * 0.2 + weight.path.endswith("gamma"))
+    return model
+
+
+def random_inputs(config: Any, *, lengths: tuple[int, ...] = (6, 3, 4), seed: int = 0) -> dict[str, np.ndarray]:
+    """Draws right-padded inputs; languages only where the model has embeddings for them."""
+    rng = np.random.default_rng(seed)
+    real = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    ids = rng.integers(config.pad_index + 1, config.vocab_size, real.shape)
+    inputs = {"input_ids": np.where(real, ids, config.pad_index), "attention_mask": real.astype(np.int32)}
+    if config.uses_lang_embeddings:
+        inputs["langs"] = rng.integers(0, config.n_langs, real.shape)
+    return inputs
+
+
+def check_model(cls: type[TFPreTrainedModel], config: Any, tmp_path: Path) -> None:
+    """Checks names, outputs, independence of padding and batch, and both ways of saving."""
+    model = perturb(cls(config))
+    inputs = random_inputs(config)
+    outputs = model(inputs)
+    check_names(model)
+    check_outputs(outputs)
+    check_padding(model, inputs, outputs)
+    check_checkpoint(model, inputs, outputs, tmp_path / "checkpoint")
+    check_keras_file(model, inputs, outputs, tmp_path)
+
+
+def check_names(model: TFPreTrainedModel) -> None:
+    """The name map covers every variable, one to one, and has no rule of the backbone that nothing uses."""
+    paths = weights_by_path(model)
+    assert len(paths) == len(model.weights)
+    matches = [model.name_map.match_variable(path) for path in paths]
+    assert len({match.tensor for match in matches}) == len(paths)
+    assert all(model.name_map.match_tensor(match.tensor) == match for match in matches)
+    used = {model.name_map.match_variable(path).variable for path in paths}
+    for rule in model.name_map.rules:
+        if rule.part == BACKBONE and not (rule.variable.endswith("lang/embeddings") and not has_languages(model)):
+            assert rule.variable.replace("{i}", "0") in used, f"no variable of {type(model).__name__} uses {rule}"
+
+
+def has_languages(model: Any) -> bool:
+    """Whether a model has language embeddings."""
+    return model.config.uses_lang_embeddings
+
+
+def check_outputs(outputs: ModelOutput) -> None:
+    """Attribute, key and position read the same; trees of Keras and TensorFlow see the tensors and keep the type."""
+    for position, name in enumerate(outputs):
+        assert outputs[name] is outputs[position] is getattr(outputs, name) is outputs.to_tuple()[position]
+    tree_mapped = keras.tree.map_structure(lambda x: x, outputs)
+    nest_mapped = tf.nest.map_structure(lambda x: x, outputs)
+    for mapped in (tree_mapped, nest_mapped):
+        assert type(mapped) is type(outputs) and list(mapped) == list(outputs)
+        assert all(mapped[name] is outputs[name] for name in outputs)
+
+
+def real_part(outputs: ModelOutput, name: str, row: int, length: int) -> np.ndarray:
+    """The part of an output that belongs to one sequence."""
+    value = np.asarray(outputs[name])[row]
+    return value[:length] if value.ndim > 1 else value
+
+
+def check_padding(model: Any, inputs: dict[str, np.ndarray], outputs: ModelOutput) -> None:
+    """A sequence has one answer: alone, in a batch, with more padding, with padding removed or not."""
+    lengths = inputs["attention_mask"].sum(1)
+    longer = {name: np.pad(value, ((0, 0), (0, 3))) for name, value in inputs.items()}
+    longer["input_ids"][:, -3:] = model.config.pad_index
+    others = {"longer": model(longer), "graph": tf.function(lambda x: model(x))(inputs)}
+    model.transformer.remove_padding = False
+    others["kept"] = model(inputs)
+    model.transformer.remove_padding = True
+    for row, length in enumerate(lengths):
+        alone = model({name: value[row : row + 1, :length] for name, value in inputs.items()})
+        for name in outputs:
+            expected = real_part(outputs, name, row, length)
+            np.testing.assert_allclose(real_part(alone, name, 0, length), expected, atol=2e-5, err_msg="alone")
+            for what, other in others.items():
+                np.testing.assert_allclose(real_part(other, name, row, length), expected, atol=2e-5, err_msg=what)
+
+
+def check_same(left: Any, right: Any) -> None:
+    """Outputs agree bit for bit."""
+    assert list(left) == list(right)
+    for name in left:
+        np.testing.assert_array_equal(left[name], right[name])
+
+
+def check_checkpoint(model: Any, inputs: dict[str, np.ndarray], outputs: ModelOutput, folder: Path) -> None:
+    """`save_pretrained` and `from_pretrained`: the same weights under the names of the map."""
+    model.save_pretrained(folder)
+    with open_checkpoint(folder) as checkpoint:
+        stored = set(checkpoint.names())
+    expected = {
+        model.name_map.file_name(model.name_map.tensor_name(path), bare=not model.has_head)
+        for path in weights_by_path(model)
+    }
+    assert stored == expected
+    again, report = type(model).from_pretrained(folder, output_loading_info=True)
+    assert report.loaded == len(model.weights) and not (report.missing or report.new or report.unused)
+    assert again.config.architectures == [model.architecture]
+    check_same(again(inputs), outputs)
+
+
+def check_keras_file(model: Any, inputs: dict[str, np.ndarray], outputs: ModelOutput, folder: Path) -> None:
+    """`.keras` and `.weights.h5` files."""
+    model.save(folder / "model.keras")
+    again = keras.saving.load_model(folder / "model.keras")
+    assert type(again) is type(model) and again.config.to_dict() == model.config.to_dict()
+    check_same(again(inputs), outputs)
+    model.save_weights(folder / "model.weights.h5")
+    fresh = type(model)(model.config)
+    fresh.load_weights(folder / "model.weights.h5")
+    check_same(fresh(inputs), outputs)

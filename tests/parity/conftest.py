@@ -1,0 +1,39 @@
+"""The parity job compares with its peers or fails: a skip counts as a failure here."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from tests.parity.reference import CASES, SEED
+
+
+def pytest_report_header() -> str:
+    """Prints the seed, so that a failure can be repeated."""
+    return f"parity: TFXLM_SEED={SEED}, {CASES} random configurations of each class"
+
+
+def _fail(report: Any, nodeid: str) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    report.outcome = "failed"
+    report.longrepr = f"{nodeid} was skipped ({reason}), which the parity job does not allow."
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Turns a skipped test into a failed one; an expected failure stays one."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _fail(report, item.nodeid)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    """Turns a skipped module into a failed one."""
+    report = yield
+    if report.skipped:
+        _fail(report, collector.nodeid)
+    return report

@@ -1,0 +1,218 @@
+"""XLMConfig: fields, aliases, defaults, checks, and the way to a file and back."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfxlm.configs import XLMConfig
+from tfxlm.errors import CheckpointNotFoundError, ConfigError, CorruptFileError
+
+DEFAULTS = {
+    "vocab_size": 30145,
+    "emb_dim": 2048,
+    "n_layers": 12,
+    "n_heads": 16,
+    "dropout": 0.1,
+    "attention_dropout": 0.1,
+    "gelu_activation": True,
+    "sinusoidal_embeddings": False,
+    "causal": False,
+    "asm": False,
+    "n_langs": 1,
+    "use_lang_emb": True,
+    "max_position_embeddings": 512,
+    "embed_init_std": 2048**-0.5,
+    "layer_norm_eps": 1e-12,
+    "init_std": 0.02,
+    "bos_index": 0,
+    "eos_index": 1,
+    "pad_index": 2,
+    "unk_index": 3,
+    "mask_index": 5,
+    "is_encoder": True,
+    "summary_type": "first",
+    "summary_use_proj": True,
+    "summary_activation": None,
+    "summary_proj_to_labels": True,
+    "summary_first_dropout": 0.1,
+    "start_n_top": 5,
+    "end_n_top": 5,
+    "mask_token_id": 0,
+    "lang_id": 0,
+    "pad_token_id": 2,
+    "bos_token_id": 0,
+}
+SHARED_DEFAULTS = {
+    "num_labels": 2,
+    "id2label": {0: "LABEL_0", 1: "LABEL_1"},
+    "label2id": {"LABEL_0": 0, "LABEL_1": 1},
+    "problem_type": None,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "return_dict": True,
+    "use_return_dict": True,
+    "tie_word_embeddings": True,
+    "pruned_heads": {},
+    "architectures": None,
+    "dtype": None,
+    "eos_token_id": None,
+    "summary_last_dropout": 0.0,
+    "summary_over_padding": False,
+    "lang2id": {},
+    "id2lang": {},
+    "asm_cutoffs": None,
+    "asm_div_value": 4.0,
+}
+
+
+def small(**changes: Any) -> XLMConfig:
+    return XLMConfig(**({"vocab_size": 30, "emb_dim": 16, "n_heads": 2, "n_layers": 1} | changes))
+
+
+@pytest.mark.parametrize(("name", "value"), [*DEFAULTS.items(), *SHARED_DEFAULTS.items()])
+def test_defaults(name: str, value: Any) -> None:
+    found = getattr(XLMConfig(), name)
+    assert found == value and type(found) is type(value)
+
+
+def test_positional_order_is_the_reference_s() -> None:
+    values = [31, 32, 3, 4, 0.2, 0.3, False, True, True, True, 5, False, 64, 0.5, 1e-6, 0.03, 6, 7, 8, 9, 10, True]
+    values += ["mean", False, "tanh", False, 0.4, 3, 2, 11, 12, 13, 14]
+    config = XLMConfig(*values, asm_cutoffs=[10, 20])
+    assert [getattr(config, name) for name in DEFAULTS] == values
+
+
+@pytest.mark.parametrize(
+    ("alias", "field"),
+    [
+        ("n_words", "vocab_size"),
+        ("hidden_size", "emb_dim"),
+        ("n_layer", "n_layers"),
+        ("num_hidden_layers", "n_layers"),
+        ("n_head", "n_heads"),
+        ("num_attention_heads", "n_heads"),
+    ],
+)
+def test_aliases(alias: str, field: str) -> None:
+    config = XLMConfig(**{alias: 64})
+    assert getattr(config, field) == getattr(config, alias) == 64
+    assert XLMConfig(**{alias: 64, field: 64}) == config
+    assert config.replace(**{alias: 32}).to_dict()[field] == 32
+    with pytest.raises(ConfigError, match=f"'{field}' are one field, but 64 and 32 were given|but 32 and 64"):
+        XLMConfig(**{alias: 64, field: 32})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vocab_size": 0}, "vocab_size must be a positive integer, got 0"),
+        ({"vocab_size": 2.0}, "vocab_size must be a positive integer, got 2.0"),
+        ({"n_layers": True}, "n_layers must be a positive integer, got True"),
+        ({"emb_dim": 10, "n_heads": 4}, r"emb_dim must be a multiple of n_heads \(4\), got 10"),
+        ({"dropout": 1.0}, r"dropout must be a number in \[0, 1\), got 1.0"),
+        ({"summary_first_dropout": -0.1}, r"summary_first_dropout must be a number in \[0, 1\), got -0.1"),
+        ({"layer_norm_eps": -1}, "layer_norm_eps must be a number of 0 or more, got -1"),
+        ({"causal": 1}, "causal must be True or False, got 1"),
+        ({"pad_index": 30}, r"pad_index must be below vocab_size \(30\), got 30"),
+        ({"eos_index": -1}, "eos_index must be an integer of 0 or more, got -1"),
+        ({"eos_token_id": "x"}, "eos_token_id must be an integer of 0 or more, or None, got 'x'"),
+        ({"is_encoder": False}, r"is_encoder must be True \(XLM decoders were never released\), got False"),
+        ({"summary_type": "attn"}, "summary_type must be one of 'first', 'last', 'mean', 'cls_index', got 'attn'"),
+        ({"problem_type": "ranking"}, "problem_type must be one of None, 'regression', .* got 'ranking'"),
+        ({"num_labels": 0}, "num_labels must be a positive integer, got 0"),
+        ({"num_labels": 3, "id2label": {0: "a", 1: "b"}}, "num_labels is 3, but id2label names 2 labels"),
+        ({"id2label": {1: "a"}}, "id2label must be a mapping of 0, 1, 2, ... to names"),
+        ({"id2label": ["a"]}, "id2label must map ids to names"),
+        ({"id2label": {"a": 0}}, "id2label must map integers to names"),
+        ({"label2id": {"a": "0"}}, "label2id must map names to integers"),
+        ({"lang2id": {"en": "0"}}, "lang2id must map names to integers"),
+        ({"n_langs": 2, "lang2id": {"en": 0, "fr": 2}}, r"lang2id must be ids below n_langs \(2\)"),
+        ({"asm": True}, "asm_cutoffs must be an increasing list of word ids when asm is True, got None"),
+        ({"asm": True, "asm_cutoffs": [20, 10]}, "asm_cutoffs must be an increasing list"),
+    ],
+)
+def test_invalid_values(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        small(**changes)
+
+
+def test_too_many_positional_arguments() -> None:
+    with pytest.raises(ConfigError, match="takes at most 33 positional arguments, got 40"):
+        XLMConfig(*range(40))
+
+
+def test_frozen() -> None:
+    config = small()
+    with pytest.raises(ConfigError, match=r"frozen, so 'causal' cannot be set.*config\.replace\(causal=True\)"):
+        config.causal = True
+    assert config.replace(causal=True).causal and not config.causal
+
+
+def test_unknown_attribute() -> None:
+    with pytest.raises(AttributeError, match="XLMConfig has no field 'n_wrods'"):
+        small().n_wrods  # noqa: B018
+
+
+def test_replace_keeps_the_rest() -> None:
+    config = small(id2label={0: "no", 1: "yes", 2: "maybe"}, finetuning_task="xnli", dropout=0.3)
+    assert config.replace(causal=True).label2id == {"no": 0, "yes": 1, "maybe": 2}
+    changed = config.replace(num_labels=2)
+    assert changed.id2label == {0: "LABEL_0", 1: "LABEL_1"}
+    assert (changed.finetuning_task, changed.dropout) == ("xnli", 0.3)
+    assert config.replace(num_labels=3).id2label == config.id2label
+    assert config.replace(label2id={"x": 1, "y": 0}).id2label == {0: "y", 1: "x"}
+
+
+def test_languages_in_either_form() -> None:
+    by_name = small(n_langs=2, lang2id={"de": 0, "en": 1})
+    assert by_name.id2lang == {0: "de", 1: "en"} and by_name.uses_lang_embeddings
+    assert small(n_langs=2, id2lang={"0": "de", "1": "en"}).lang2id == by_name.lang2id
+    assert not small(n_langs=2, use_lang_emb=False).uses_lang_embeddings
+    assert not small(n_langs=1).uses_lang_embeddings
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    config = small(
+        n_langs=2, lang2id={"de": 0, "en": 1}, id2label={0: "a", 1: "b"}, dtype="float16", pruned_heads={0: [1]},
+        architectures=["XLMModel"], layer_norm_eps=1e-6, unknown_field={"kept": [1]}, summary_type="mean",
+    )  # fmt: skip
+    config.save_pretrained(tmp_path / "new" / "folder")
+    stored = json.loads((tmp_path / "new" / "folder" / "config.json").read_text())
+    assert stored["model_type"] == "xlm" and stored["unknown_field"] == {"kept": [1]}
+    assert stored["id2lang"] == {"0": "de", "1": "en"} and stored["torch_dtype"] == "float16"
+    back = XLMConfig.from_pretrained(tmp_path / "new" / "folder")
+    assert back == config.replace(name_or_path=str(tmp_path / "new" / "folder"))
+    assert back.unknown_field == {"kept": [1]}
+    assert XLMConfig.from_pretrained(tmp_path / "new" / "folder", n_layer=4).n_layers == 4
+    assert XLMConfig.from_dict(back.to_dict()).to_dict() == back.to_dict()
+
+
+def test_copies() -> None:
+    config = small(kept="yes", n_langs=3)
+    for copied in (copy.deepcopy(config), copy.copy(config), pickle.loads(pickle.dumps(config))):
+        assert copied == config and copied.kept == "yes"
+
+
+def test_representation_shows_the_fields() -> None:
+    assert repr(small()).startswith("XLMConfig(model_type='xlm', ")
+    assert "vocab_size=30" in repr(small())
+
+
+def test_other_family(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ConfigError, match="has model_type 'bert', but XLMConfig reads 'xlm'"):
+        XLMConfig.from_pretrained(tmp_path)
+
+
+def test_missing_and_corrupt_files(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFoundError):
+        XLMConfig.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"vocab_size": ')
+    with pytest.raises(CorruptFileError):
+        XLMConfig.from_pretrained(tmp_path)
