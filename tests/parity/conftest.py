@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from typing import Any
 
@@ -17,6 +18,9 @@ def pytest_report_header() -> str:
 
 def _fail(report: Any, nodeid: str) -> None:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    if "TFXLM_DATA is not set" in str(reason) and "CI" not in os.environ:
+        # Who has no copy of the text can still compare everything else; in CI it must be there.
+        return
     report.outcome = "failed"
     report.longrepr = f"{nodeid} was skipped ({reason}), which the parity job does not allow."
 
