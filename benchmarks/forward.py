@@ -26,20 +26,24 @@ def matmul_limit(layers: int, dim: int, heads: int) -> Callable[[], Any]:
     rows = BATCH * LENGTH
     narrow, wide = array(rows, dim), array(rows, 4 * dim)
     kernels = [[array(dim, dim) for _ in range(4)] + [array(dim, 4 * dim), array(4 * dim, dim)] for _ in range(layers)]
-    query = array(BATCH, heads, LENGTH, dim // heads)
-    key = array(BATCH, heads, dim // heads, LENGTH)
-    weights = array(BATCH, heads, LENGTH, LENGTH)
+    # Each layer has its own, or the layers' equal products would be done once.
+    attentions = [
+        (
+            array(BATCH, heads, LENGTH, dim // heads),
+            array(BATCH, heads, dim // heads, LENGTH),
+            array(BATCH, heads, LENGTH, LENGTH),
+        )
+        for _ in range(layers)
+    ]
 
     @tf.function
     def run() -> Any:
         # All products are returned in a small form, so that none is optimised away.
         kept = []
-        for layer in kernels:
+        for layer, (query, key, weights) in zip(kernels, attentions, strict=True):
             kept += [tf.matmul(narrow, kernel)[0, 0] for kernel in layer[:5]]
             kept.append(tf.matmul(wide, layer[5])[0, 0])
-            # Multiplied by a fresh number, or the layers' equal products would be done once.
-            factor = layer[0][0, 0]
-            kept += [tf.matmul(query * factor, key)[0, 0, 0, 0], tf.matmul(weights * factor, query)[0, 0, 0, 0]]
+            kept += [tf.matmul(query, key)[0, 0, 0, 0], tf.matmul(weights, query)[0, 0, 0, 0]]
         return tf.stack(kept)
 
     return lambda: run().numpy()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tfxlm.configs import XLMConfig
-from tfxlm.errors import CheckpointNotFoundError, ConfigError, CorruptFileError
+from tfxlm.configs.xlm import ACTIVATION_NAMES
+from tfxlm.errors import CheckpointNotFoundError, ConfigError, CorruptFileError, OutputExistsError
 
 DEFAULTS = {
     "vocab_size": 30145,
@@ -78,7 +79,7 @@ def small(**changes: Any) -> XLMConfig:
 @pytest.mark.parametrize(("name", "value"), [*DEFAULTS.items(), *SHARED_DEFAULTS.items()])
 def test_defaults(name: str, value: Any) -> None:
     found = getattr(XLMConfig(), name)
-    assert found == value and type(found) is type(value)
+    assert found == value and isinstance(found, type(value)) and isinstance(found, bool) == isinstance(value, bool)
 
 
 def test_positional_order_is_the_reference_s() -> None:
@@ -104,8 +105,10 @@ def test_aliases(alias: str, field: str) -> None:
     assert getattr(config, field) == getattr(config, alias) == 64
     assert XLMConfig(**{alias: 64, field: 64}) == config
     assert config.replace(**{alias: 32}).to_dict()[field] == 32
-    with pytest.raises(ConfigError, match=f"'{field}' are one field, but 64 and 32 were given|but 32 and 64"):
+    with pytest.raises(ConfigError, match=f"'{alias}' and '{field}' are one field, but 64 and 32 were given. Give one"):
         XLMConfig(**{alias: 64, field: 32})
+    with pytest.raises(ConfigError, match=f"'{field}' and '{alias}' are one field, but 32 and 64 were given. Give one"):
+        XLMConfig(**{field: 32, alias: 64})
 
 
 @pytest.mark.parametrize(
@@ -120,6 +123,28 @@ def test_aliases(alias: str, field: str) -> None:
         ({"layer_norm_eps": -1}, "layer_norm_eps must be a number of 0 or more, got -1"),
         ({"causal": 1}, "causal must be True or False, got 1"),
         ({"pad_index": 30}, r"pad_index must be below vocab_size \(30\), got 30"),
+        ({"mask_index": 30}, r"mask_index must be below vocab_size \(30\), got 30"),
+        ({"vocab_size": 5}, r"mask_index must be below vocab_size \(5\), got 5"),
+        ({"tie_word_embeddings": "yes"}, "tie_word_embeddings must be True or False, got 'yes'"),
+        ({"architectures": "XLMModel"}, "architectures must be a list of names, or None, got 'XLMModel'"),
+        ({"architectures": [1]}, r"architectures must be a list of names, or None, got \[1\]"),
+        ({"summary_activation": "mish"}, "summary_activation must be one of None, '', 'gelu', .* got 'mish'"),
+        (
+            {"pruned_heads": {1: [0]}},
+            r"heads below n_heads \(2\) of layers below n_layers \(1\), not all .*got {1: \[0\]}",
+        ),
+        ({"pruned_heads": {0: [2]}}, "pruned_heads must be heads below n_heads"),
+        ({"pruned_heads": {0: [-1]}}, "pruned_heads must be heads below n_heads"),
+        ({"pruned_heads": {0: [0, 1]}}, "pruned_heads must be heads below n_heads .* not all of a layer"),
+        ({"pruned_heads": {"a": [0]}}, "pruned_heads must map layers to lists of heads, got {'a'"),
+        ({"pruned_heads": [0]}, "pruned_heads must map layers to lists of heads"),
+        ({"pruned_heads": {0: 1}}, "pruned_heads must map layers to lists of heads"),
+        (
+            {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 1, "b": 0}},
+            "id2label .* and label2id .* disagree. Give one",
+        ),
+        ({"asm_div_value": 0}, "asm_div_value must be a number above 0, got 0"),
+        ({"asm_div_value": True}, "asm_div_value must be a number above 0, got True"),
         ({"eos_index": -1}, "eos_index must be an integer of 0 or more, got -1"),
         ({"eos_token_id": "x"}, "eos_token_id must be an integer of 0 or more, or None, got 'x'"),
         ({"is_encoder": False}, r"is_encoder must be True \(XLM decoders were never released\), got False"),
@@ -135,6 +160,8 @@ def test_aliases(alias: str, field: str) -> None:
         ({"n_langs": 2, "lang2id": {"en": 0, "fr": 2}}, r"lang2id must be ids below n_langs \(2\)"),
         ({"asm": True}, "asm_cutoffs must be an increasing list of word ids when asm is True, got None"),
         ({"asm": True, "asm_cutoffs": [20, 10]}, "asm_cutoffs must be an increasing list"),
+        ({"asm": True, "asm_cutoffs": [20, 30]}, "asm_cutoffs must be an increasing list of word ids"),
+        ({"asm": True, "asm_cutoffs": 20}, "asm_cutoffs must be an increasing list of word ids .* got 20"),
     ],
 )
 def test_invalid_values(changes: dict[str, Any], message: str) -> None:
@@ -152,6 +179,62 @@ def test_frozen() -> None:
     with pytest.raises(ConfigError, match=r"frozen, so 'causal' cannot be set.*config\.replace\(causal=True\)"):
         config.causal = True
     assert config.replace(causal=True).causal and not config.causal
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: config.id2label.update({2: "new"}),
+        lambda config: config.id2label.pop(0),
+        lambda config: config.label2id.__setitem__("new", 2),
+        lambda config: config.label2id.__delitem__("no"),
+        lambda config: config.label2id.__ior__({"new": 2}),
+        lambda config: config.lang2id.clear(),
+        lambda config: config.pruned_heads[0].append(0),
+        lambda config: config.architectures.__iadd__(["b"]),
+        lambda config: config.asm_cutoffs.sort(),
+        lambda config: config.kept["list"].insert(0, 0),
+        lambda config: config.extra.setdefault("new", 1),
+    ],
+)
+def test_what_fields_hold_is_frozen_too(change: Any) -> None:
+    config = small(
+        id2label={0: "no", 1: "yes"}, n_langs=2, lang2id={"de": 0, "en": 1}, pruned_heads={0: [1]},
+        architectures=["a"], asm_cutoffs=[3, 5], kept={"list": [1]},
+    )  # fmt: skip
+    before = config.to_dict()
+    with pytest.raises(ConfigError, match=r"are frozen, and so is what their fields hold. Make a changed copy with"):
+        change(config)
+    assert config.to_dict() == before and config.num_labels == 2
+
+
+def test_fields_are_not_those_of_the_caller() -> None:
+    labels, kept = {0: "no", 1: "yes"}, {"list": [1]}
+    config = small(id2label=labels, kept=kept)
+    labels[2] = kept["list"] = 7  # type: ignore[assignment]
+    config.to_dict()["kept"]["list"] = 8
+    assert config.num_labels == 2 and config.kept == {"list": [1]}
+    plain = config.to_dict()
+    assert type(plain["kept"]) is dict and type(plain["kept"]["list"]) is list and type(plain["id2label"]) is dict
+    assert json.loads(json.dumps(config.id2label)) == {"0": "no", "1": "yes"}
+    assert dict(config.id2label) | {2: "maybe"} == config.id2label | {2: "maybe"}
+
+
+def test_unknown_fields_count_when_configurations_are_compared() -> None:
+    assert small(task="xnli") == small(task="xnli")
+    assert small(task="xnli") != small(task="mlm") and small(task="xnli") != small()
+
+
+def test_activations_are_those_that_layers_have() -> None:
+    from tfxlm.layers.activations import ACTIVATIONS
+
+    assert set(ACTIVATION_NAMES) == set(ACTIVATIONS)
+    assert all(small(summary_activation=name).summary_activation == name for name in (None, "", *ACTIVATION_NAMES))
+
+
+def test_both_label_mappings_when_they_agree() -> None:
+    config = small(id2label={"1": "yes", "0": "no"}, label2id={"yes": 1, "no": 0})
+    assert config.id2label == {0: "no", 1: "yes"} and config.label2id == {"no": 0, "yes": 1}
 
 
 def test_unknown_attribute() -> None:
@@ -194,9 +277,18 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_copies() -> None:
-    config = small(kept="yes", n_langs=3)
+    config = small(kept="yes", n_langs=3, id2label={0: "a", 1: "b"}, pruned_heads={0: [1]}, asm_cutoffs=[3])
     for copied in (copy.deepcopy(config), copy.copy(config), pickle.loads(pickle.dumps(config))):
         assert copied == config and copied.kept == "yes"
+        with pytest.raises(ConfigError, match="are frozen"):
+            copied.pruned_heads[0].append(0)
+
+
+def test_saving_onto_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputExistsError, match=r"file' is a file. Give a folder to save to"):
+            small().save_pretrained(folder)
 
 
 def test_representation_shows_the_fields() -> None:

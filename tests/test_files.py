@@ -155,6 +155,30 @@ def test_atomic_file_replaces_a_link_without_following_it(tmp_path: Path) -> Non
     assert (tmp_path / "weights").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["file", "file/new", "file/new/folder"])
+def test_folders_are_not_made_in_place_of_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("x")
+    message = r"Nothing can be saved in '.*file.*': '.*file' is a file. Give a folder to save to, or remove the file"
+    with pytest.raises(OutputExistsError, match=message):
+        files.make_folder(tmp_path / name)
+    with pytest.raises(OutputExistsError, match=message), files.atomic_file(tmp_path / name / "config.json"):
+        pytest.fail("entered")
+    with pytest.raises(OutputExistsError, match=message), files.atomic_folder(tmp_path / name / "1"):
+        pytest.fail("entered")
+    assert (tmp_path / "file").read_text() == "x"
+    assert listing(tmp_path) == ["file"]
+
+
+def test_atomic_file_does_not_replace_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.json").mkdir()
+    with (
+        pytest.raises(OutputExistsError, match=r"config.json' is a folder. Choose another name for the file, or"),
+        files.atomic_file(tmp_path / "config.json"),
+    ):
+        pytest.fail("entered")
+    assert listing(tmp_path) == ["config.json"]
+
+
 def test_atomic_folder_appears_whole(tmp_path: Path) -> None:
     path = tmp_path / "intent" / "1"
     with files.atomic_folder(path) as temporary:

@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from tests.example_files import ROOT
+from tests.test_import_order import LINES
 from tfxlm.client import Client
 
 README = ROOT / "README.md"
@@ -165,6 +166,13 @@ def test_the_commands_are_those_of_the_makefile() -> None:
     rules = re.findall(r"^([a-z]+):.*## (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     text = README.read_text(encoding="utf-8")
     assert re.findall(r"^\| `make ([a-z]+)` \| (.+) \|$", text, re.M) == rules
+
+
+def test_the_layout_is_the_one_that_the_import_test_enforces() -> None:
+    here = {path.stem for path in (ROOT / "tfxlm").iterdir() if not path.name.startswith("_")}
+    lines = [[module for module in line if module in here] for line in LINES]
+    (block,) = (block for block in read_blocks(ROOT / "CONTRIBUTING.md") if "configs" in block.code)
+    assert [line.split() for line in block.code.splitlines()] == [line for line in lines if line]
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "serving/README.md"])

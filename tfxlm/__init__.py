@@ -11,7 +11,7 @@ from typing import Any
 from tfxlm._version import __version__
 
 # Public names by the module that has them.
-_MODULES = {
+_CORE = {
     "tfxlm.configs": ("PreTrainedConfig", "XLMConfig"),
     "tfxlm.tokenizers": ("BatchEncoding", "XLMTokenizer"),
     "tfxlm.models": (
@@ -27,12 +27,13 @@ _MODULES = {
     ),
     "tfxlm.client": ("Client",),
     "tfxlm.export": ("export_model",),
-    "tfxlm.serve": ("Server",),
     "tfxlm.errors": ("TFXLMError",),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+# Names that need an extra, here `serve`. They are not in `__all__`, or `from tfxlm import *` would fail without it.
+_EXTRAS = {"tfxlm.serve": ("Server",)}
+_HOME = {name: module for module, names in (_CORE | _EXTRAS).items() for name in names}
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *(name for names in _CORE.values() for name in names)]
 
 
 def __getattr__(name: str) -> Any:
@@ -44,4 +45,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({"__version__", *_HOME})

@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import optree
 from keras import ops
 
+from tfxlm import trees
 from tfxlm.errors import InputError
 
 IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -21,14 +21,7 @@ if IS_TENSORFLOW:
 
 def register_mapping(cls: type[dict]) -> None:
     """Makes Keras (and the active backend) look into a dict subclass as into a dict, keeping its type and order."""
-
-    def flatten(mapping: Any) -> tuple[list[Any], tuple[str, ...]]:
-        return list(mapping.values()), tuple(mapping)
-
-    def unflatten(keys: Any, values: Any) -> dict:
-        return cls(zip(keys, values, strict=True))
-
-    optree.register_pytree_node(cls, lambda mapping: (*flatten(mapping), tuple(mapping)), unflatten, namespace="keras")
+    flatten, unflatten = trees.register_mapping(cls)
     if keras.backend.backend() == "jax":
         import jax
 
@@ -62,6 +55,38 @@ def is_concrete(tensor: Any) -> bool:
 
         return not isinstance(tensor, jax.core.Tracer)
     return True
+
+
+def how_to_densify(value: Any) -> str | None:
+    """Returns the expression that makes a ragged or sparse tensor dense; None for everything else."""
+    if IS_TENSORFLOW:
+        kinds = {tf.RaggedTensor: ".to_tensor()", tf.SparseTensor: "tf.sparse.to_dense(...)"}
+        return next((way for kind, way in kinds.items() if isinstance(value, kind)), None)
+    return None
+
+
+# Of the integer types that hold more than int32: the part that int32 holds too.
+_BOUNDS = {"int64": (-(2**31), 2**31 - 1), "uint32": (0, 2**31 - 1), "uint64": (0, 2**31 - 1)}
+
+
+def to_int32(ids: Any) -> Any:
+    """Casts integers to int32.
+
+    What does not fit becomes the nearest number that does: so no id turns into another one, and `check_range` finds it.
+    """
+    bounds = _BOUNDS.get(keras.backend.standardize_dtype(ids.dtype))
+    return ops.cast(ids if bounds is None else ops.clip(ids, *bounds), "int32")
+
+
+def softmax(scores: Any) -> Any:
+    """Returns the softmax over the last axis.
+
+    `keras.ops.softmax` warns when that axis has one element, as it has for a sequence of one token.
+    """
+    if IS_TENSORFLOW:
+        return tf.nn.softmax(scores, axis=-1)
+    # Keras looks only at axes that are a number.
+    return ops.softmax(scores, axis=(len(scores.shape) - 1,))
 
 
 def check_range(ids: Any, limit: int, message: str) -> Any:

@@ -5,6 +5,9 @@ so both ``except tfxlm.errors.TFXLMError`` and ``except ValueError`` work. A mes
 expected, what came, and the way out.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class TFXLMError(Exception):
     """Base class of all errors raised by tfxlm."""
@@ -19,6 +22,10 @@ class ConfigError(TFXLMError, ValueError):
 
 class InputError(TFXLMError, ValueError):
     """A call argument has a wrong value, shape or dtype."""
+
+
+class ArgumentError(InputError, TypeError):
+    """A call has an argument that the function does not take, too many of them, or one given twice."""
 
 
 class LanguageError(InputError):
@@ -75,3 +82,25 @@ class ServingError(TFXLMError, RuntimeError):
 
 class MissingDependencyError(TFXLMError, ImportError):
     """An optional package is not installed; the message holds the install command."""
+
+
+@contextmanager
+def explain_missing(feature: str, install: str) -> Iterator[None]:
+    """Says how to install what the imports inside the block lack.
+
+    Args:
+        feature: what needs them, as the subject of a sentence: ``"The embedded server"``.
+        install: what to give to pip: ``"tfxlm[serve]"``.
+
+    Raises:
+        MissingDependencyError: when a package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "tfxlm":
+            raise  # a fault of ours, which no installation mends
+        raise MissingDependencyError(
+            f'{feature} needs {package}, which is not installed. Install it with: pip install "{install}"'
+        ) from error

@@ -135,6 +135,7 @@ def write_json(path: str | os.PathLike[str], obj: Mapping[str, Any], *, indent: 
 
     Raises:
         InputError: `obj` holds something that JSON cannot hold.
+        OutputExistsError: see `atomic_file`.
     """
     try:
         text = json.dumps(dict(obj), ensure_ascii=False, indent=indent, allow_nan=False) + "\n"
@@ -143,6 +144,26 @@ def write_json(path: str | os.PathLike[str], obj: Mapping[str, Any], *, indent: 
         raise InputError(f"The content for '{path}' cannot be written as JSON: {error}.") from error
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
+
+
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Makes a folder and those above it; one that exists stays as it is.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        OutputExistsError: a file stands where the folder, or one above it, should be.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        in_the_way = next(part for part in (path, *path.parents) if os.path.lexists(part))
+        raise OutputExistsError(
+            f"Nothing can be saved in '{path}': '{in_the_way}' is a file. Give a folder to save to, or remove the file "
+            "first."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -154,9 +175,14 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Args:
         path: the file to write.
+
+    Raises:
+        OutputExistsError: `path` is a folder, or a file stands where a folder above it should be.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    if path.is_dir() and not path.is_symlink():
+        raise OutputExistsError(f"'{path}' is a folder. Choose another name for the file, or remove the folder first.")
     temporary = _temporary_beside(path)
     # Made here rather than by `tempfile`, whose files are private whatever the umask says.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -178,11 +204,11 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: the folder to make. It must not exist.
 
     Raises:
-        OutputExistsError: `path` exists.
+        OutputExistsError: `path` exists, or a file stands where a folder above it should be.
     """
     path = Path(path)
     _refuse_existing(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = _temporary_beside(path)
     temporary.mkdir()
     try:

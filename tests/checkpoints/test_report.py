@@ -131,12 +131,12 @@ def test_everything_wrong_is_in_one_error(planned: Planner) -> None:
     for part in (
         "2 missing:",
         "3 unexpected:",
-        "4 with a wrong shape:",
+        "4 with a wrong shape or dtype:",
         "embeddings.weight: expected (11, 4), found float16 (12, 4)",
     ):
         assert part in message
     assert "Check that config.json belongs to this checkpoint" in message
-    with pytest.raises(WeightMismatchError, match="3 with a wrong shape"):
+    with pytest.raises(WeightMismatchError, match="3 with a wrong shape or dtype"):
         report.check(ignore_mismatched_sizes=True)
 
 
@@ -156,7 +156,7 @@ def test_another_number_of_labels(planned: Planner) -> None:
 def test_backbone_sizes_are_never_ignored(planned: Planner) -> None:
     result = planned(BACKBONE, BACKBONE, {"transformer.embeddings.weight": np.zeros((5, DIM), np.float32)})
     for ignore in (False, True):
-        with pytest.raises(WeightMismatchError, match="1 with a wrong shape") as caught:
+        with pytest.raises(WeightMismatchError, match="1 with a wrong shape or dtype") as caught:
             result.report.check(ignore_mismatched_sizes=ignore)
         assert "ignore_mismatched_sizes" not in str(caught.value)
 

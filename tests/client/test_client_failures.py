@@ -4,13 +4,18 @@ import http.server
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import pytest
 
 from tfxlm.client import Client
 from tfxlm.client.codes import HTTP_STATUS, code_of_http_status
+from tfxlm.client.grpc_transport import GrpcTransport
 from tfxlm.client.messages import ERROR_CODES
+from tfxlm.client.metadata import Signature
+from tfxlm.client.transport import ModelRef
 from tfxlm.errors import InputError, ServingError
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["rest", "grpc"])
@@ -103,6 +108,37 @@ def test_servers_that_are_something_else(odd: Client, call: str, model: str, cod
     with pytest.raises(ServingError, match=message) as caught:
         getattr(odd, call)(model)
     assert caught.value.code == code
+
+
+@pytest.fixture
+def odd_grpc() -> Iterator[str]:
+    """Address of a server that answers over gRPC what TensorFlow Serving would not say."""
+
+    def refuse(_: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(grpc.StatusCode.ABORTED, "")
+
+    handlers = {"GetModelMetadata": lambda _, context: b"", "Predict": refuse}
+    methods = {name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in handlers.items()}
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", methods),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+def test_a_grpc_server_that_is_something_else(odd_grpc: str) -> None:
+    message = rf"^The metadata from {odd_grpc} hold no signatures\.$"
+    with Client(grpc=odd_grpc) as client, pytest.raises(ServingError, match=message) as caught:
+        client.metadata("tiny")
+    assert caught.value.code == "UNKNOWN"
+    transport = GrpcTransport(odd_grpc)
+    with pytest.raises(ServingError, match=r"^gRPC status ABORTED$") as caught:
+        transport.predict(ModelRef("tiny"), "serving_default", Signature({}, {}), {}, timeout=10)
+    assert caught.value.code == "ABORTED"
+    transport.close()
 
 
 def test_answers_that_do_not_fit_the_signature(odd: Client) -> None:

@@ -53,9 +53,17 @@ def test_bad_requests_get_clear_errors_and_the_server_lives(exported: Path) -> N
             with client:
                 expected = client.predict("intent", good)["scores"]
                 for change, message in (
-                    ({"input_ids": good["input_ids"] + 100}, r"input_ids must be in \[0, vocab_size = 60\)"),
+                    (
+                        {"input_ids": good["input_ids"] + 100},
+                        r"input_ids must be in \[0, vocab_size = 60\): use the checkpoint's own tokenizer",
+                    ),
                     ({"langs": good["langs"] - 9}, r"langs must be language ids in \[0, n_langs = 4\)"),
                     ({"lengths": good["lengths"][:1]}, r"lengths must have shape \(batch,\)"),
+                    ({"lengths": good["lengths"] * 0}, r"lengths must be at least 1 and at most the length of input"),
+                    (
+                        {name: array[:, :0] for name, array in good.items() if name != "lengths"},
+                        r"input_ids must have shape \(batch, length\) with a length of at least 1",
+                    ),
                 ):
                     with pytest.raises(ServingError, match=message) as caught:
                         client.predict("intent", {**good, **change})

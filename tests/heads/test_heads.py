@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfxlm.errors import InputError
 from tfxlm.heads.classification import classification_loss, problem_of
+from tfxlm.heads.decode import classification_scores
 from tfxlm.heads.language_modeling import language_modeling_loss, select_positions
 
 RNG = np.random.default_rng(1)
@@ -29,6 +30,7 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
         ("int32", 1, None, "regression"),
         ("int32", 3, "multi_label_classification", "multi_label_classification"),
         ("float32", 3, "single_label_classification", "single_label_classification"),
+        ("bool", 3, None, "multi_label_classification"),
     ],
 )
 def test_problem(dtype: str, num_labels: int, given: str | None, problem: str) -> None:
@@ -65,12 +67,60 @@ def test_ignored_labels_do_not_count() -> None:
     np.testing.assert_allclose(loss, -(log_softmax(LOGITS)[0, 0] + log_softmax(LOGITS)[2, 1]) / 2, rtol=1e-5)
 
 
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+
+
 @pytest.mark.parametrize(
-    ("labels", "problem"), [(np.zeros((4, 2), np.float32), None), (np.zeros(4, np.float32), "regression")]
+    ("labels", "problem", "message"),
+    [
+        (np.zeros((4, 2), np.float32), None, rf"For {MULTI} .* shape \(4, 3\), got float32 of shape \(4, 2\)"),
+        (np.zeros(4, np.float32), "regression", r"For regression .* shape \(4, 3\), got float32 of shape \(4,\)"),
+        (np.zeros((1, 3), np.float32), "regression", r"shape \(4, 3\), got float32 of shape \(1, 3\)"),
+        (np.zeros((4, 3), int), None, rf"For {SINGLE} .* \(4,\) or \(4, 1\), got int64 of .*Set problem_type="),
+        (np.zeros(5, int), None, r"shape \(4,\) or \(4, 1\), got int64 of shape \(5,\)"),
+        (np.zeros(4, bool), None, rf"For {MULTI} with num_labels = 3, .* got bool of shape \(4,\)"),
+        (np.zeros(4, np.float32), SINGLE, r"labels must be integers, got float32 of shape \(4,\)\. Set problem_type="),
+        (np.array([0, 1, 2, 3]), None, r"in \[0, num_labels = 3\), or -100 for those .* Found values from 0 to 3"),
+        (np.array([0, 1, -1, 2]), None, r"in \[0, num_labels = 3\), or -100 for those .* Found values from -1 to 2"),
+        (np.array([0, 1, 2**32, 2]), None, r"in \[0, num_labels = 3\), .* Found values from 0 to 2147483647"),
+        (np.array(["a", "b", "c", "d"]), None, r"labels must be numbers, got strings of shape \(4,\).*config.label2id"),
+    ],
 )
-def test_labels_that_do_not_fit(labels: np.ndarray, problem: str | None) -> None:
-    with pytest.raises(InputError, match=r"with 3 labels, labels must have shape \(batch, 3\), got .*problem_type"):
+def test_labels_that_do_not_fit(labels: np.ndarray, problem: str | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         classification_loss(tf.constant(labels), tf.constant(LOGITS), problem_type=problem)
+
+
+def test_one_value_is_not_spread_over_a_batch() -> None:
+    with pytest.raises(InputError, match=r"For regression with num_labels = 1, .* \(4,\) or \(4, 1\), got .* \(1,\)"):
+        classification_loss(tf.constant([1.0]), tf.constant(LOGITS[:, :1]))
+    signature = [tf.TensorSpec([None]), tf.TensorSpec([None, 1])]
+    graph = tf.function(lambda labels, logits: classification_loss(labels, logits), input_signature=signature)
+    assert np.isfinite(graph(tf.ones(4), LOGITS[:, :1]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="reshape"):
+        graph(tf.ones(1), LOGITS[:, :1])
+
+
+def test_label_out_of_range_in_a_graph() -> None:
+    graph = tf.function(lambda labels: classification_loss(labels, tf.constant(LOGITS)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"labels must be in \[0, num_labels = 3\), or -100"):
+        graph(tf.constant([0, 1, 2, 3]))
+
+
+@pytest.mark.parametrize(
+    ("num_labels", "problem", "expected"),
+    [
+        (3, None, np.exp(log_softmax(LOGITS))),
+        (3, SINGLE, np.exp(log_softmax(LOGITS))),
+        (3, MULTI, 1 / (1 + np.exp(-LOGITS))),
+        (3, "regression", LOGITS),
+        (1, None, LOGITS[:, :1]),
+        (1, SINGLE, np.ones((4, 1))),
+    ],
+)
+def test_classification_scores(num_labels: int, problem: str | None, expected: np.ndarray) -> None:
+    scores = classification_scores(tf.constant(LOGITS[:, :num_labels]), problem)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
 def test_half_precision_logits_have_a_float32_loss() -> None:
@@ -101,6 +151,10 @@ def test_language_modeling_without_any_label_is_finite() -> None:
 def test_language_modeling_labels_that_do_not_fit() -> None:
     with pytest.raises(InputError, match=r"labels must have shape \(2, 3\), one for each position.*got \(2, 5\)"):
         language_modeling_loss(tf.zeros((2, 5), "int32"), tf.constant(LM_LOGITS))
+    with pytest.raises(InputError, match=r"labels must be integers, got float32 of shape \(2, 3\)"):
+        language_modeling_loss(tf.zeros((2, 3)), tf.constant(LM_LOGITS))
+    with pytest.raises(InputError, match=r"labels must be in \[0, vocab_size = 7\), or -100 .* from 0 to 7"):
+        language_modeling_loss(tf.fill((2, 3), 7) * [0, 0, 1], tf.constant(LM_LOGITS))
 
 
 STATES = RNG.normal(size=(2, 5, 3)).astype(np.float32)
@@ -112,6 +166,9 @@ STATES = RNG.normal(size=(2, 5, 3)).astype(np.float32)
         ({}, STATES),
         ({"logits_to_keep": 0}, STATES),
         ({"logits_to_keep": 2}, STATES[:, -2:]),
+        ({"logits_to_keep": np.int64(2)}, STATES[:, -2:]),
+        ({"logits_to_keep": tf.constant(2)}, STATES[:, -2:]),
+        ({"logits_to_keep": [4]}, STATES[:, [4]]),
         ({"logits_to_keep": np.array([4, 0])}, STATES[:, [4, 0]]),
         ({"masked_positions": np.array([[1, 1], [4, 0]])}, np.stack([STATES[0, [1, 1]], STATES[1, [4, 0]]])),
     ],
@@ -125,10 +182,15 @@ def test_select_positions(options: dict[str, Any], expected: np.ndarray) -> None
     [
         ({"logits_to_keep": 1, "masked_positions": np.zeros((2, 1))}, "both choose positions"),
         ({"logits_to_keep": -1}, "logits_to_keep must be 0 .* got -1"),
+        ({"logits_to_keep": True}, "logits_to_keep must be 0 .* got True"),
+        ({"logits_to_keep": 1.5}, r"logits_to_keep must be integers with axes \(P\), got float32 of shape \(\)"),
+        ({"masked_positions": np.zeros((2, 1), np.float32)}, "masked_positions must be integers with axes .*float32"),
+        ({"masked_positions": np.array([[2**32]] * 2)}, "masked_positions must be positions .* 2147483647 to"),
+        ({"masked_positions": np.array([[0]])}, "masked_positions must have 2 rows, as the batch has, got 1"),
         ({"logits_to_keep": np.array([5])}, "logits_to_keep must be positions within the sequence. Found .* 5 to 5"),
-        ({"logits_to_keep": np.array([[1]])}, r"logits_to_keep must have axes \(P\), got shape \(1, 1\)"),
+        ({"logits_to_keep": np.array([[1]])}, r"logits_to_keep must be .* axes \(P\), got int64 of shape \(1, 1\)"),
         ({"masked_positions": np.array([[0], [-1]])}, "masked_positions must be positions within the sequence"),
-        ({"masked_positions": np.array([0, 1])}, r"masked_positions must have axes \(batch, P\), got shape \(2,\)"),
+        ({"masked_positions": np.array([0, 1])}, r"masked_positions must be .*\(batch, P\), got int64 of shape \(2,\)"),
     ],
 )
 def test_positions_that_cannot_be_selected(options: dict[str, Any], message: str) -> None:

@@ -262,6 +262,14 @@ def test_summary_over_padding(kind: str, expected: np.ndarray) -> None:
     np.testing.assert_allclose(layer(tf.constant(X), SUMMARY_MASK), expected, atol=1e-6)
 
 
+def test_first_real_position() -> None:
+    mask = np.array([[0, 0, 1, 0, 1], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]], bool)
+    expected = np.stack([X[0, 2], X[1, 0], X[2, 0]])
+    np.testing.assert_array_equal(SequenceSummary(DIM, kind="first")(tf.constant(X), tf.constant(mask)), expected)
+    over = SequenceSummary(DIM, kind="first", over_padding=True)
+    np.testing.assert_array_equal(over(tf.constant(X), tf.constant(mask)), X[:, 0])
+
+
 def test_summary_at_given_positions_and_with_leading_axes() -> None:
     layer = SequenceSummary(DIM, kind="cls_index")
     answer = layer(tf.constant(X[None]), SUMMARY_MASK[None], cls_index=tf.constant([[1, 3, 0]]))

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tfxlm import TFXLMForSequenceClassification, TFXLMModel, TFXLMWithLMHeadModel, XLMConfig
-from tfxlm.errors import CheckpointNotFoundError, ConfigError, WeightMismatchError
+from tfxlm.errors import ArgumentError, CheckpointNotFoundError, ConfigError, InputError, WeightMismatchError
 from tfxlm.models.loading import weights_by_path
 
 
@@ -73,8 +73,12 @@ def test_new_head_is_announced(
     assert 0.005 < kernel.std() < 0.05 and np.all(model.sequence_summary.summary.bias.numpy() == 0)
     assert same_weights(base, model)
     caplog.clear()
-    TFXLMForSequenceClassification.from_pretrained(folder)
-    assert not caplog.records
+    with caplog.at_level(logging.INFO, logger="tfxlm.models"):
+        TFXLMForSequenceClassification.from_pretrained(folder)
+        assert not caplog.records
+        TFXLMModel.from_pretrained(folder)
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "2 unused:" in caplog.text and "sequence_summary.summary.weight" in caplog.text
 
 
 def test_head_of_another_size(folder: Path, classifier: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -107,6 +111,30 @@ def test_dtype(folder: Path, classifier: Any, dtype: str, variables: str, tmp_pa
     model.save_pretrained(tmp_path)
     assert XLMConfig.from_pretrained(tmp_path).dtype == variables
     assert {array.dtype.name for array in load_file(tmp_path / "model.safetensors").values()} == {variables}
+
+
+def test_names_of_the_dtype_argument(folder: Path) -> None:
+    load = TFXLMForSequenceClassification.from_pretrained
+    assert load(folder, torch_dtype="float16", from_pt=True).variable_dtype == "float16"
+    assert load(folder, dtype="auto", config=XLMConfig.from_pretrained(folder, dtype="float16")).dtype == "float16"
+    assert load(folder, torch_dtype="float16", dtype="float16").dtype == "float16"
+    with pytest.raises(ArgumentError, match="dtype='float32' and torch_dtype='float16' are one argument"):
+        load(folder, torch_dtype="float16", dtype="float32")
+    with pytest.raises(ConfigError, match=r"dtype must be a floating point dtype .* got 'foo'"):
+        load(folder, dtype="foo")
+
+
+@pytest.mark.parametrize("name", [None, 5])
+def test_names_that_are_none(name: Any) -> None:
+    message = rf"needs a folder or the name of a hub repository, got {name}\. For a new model .* TFXLMModel\(config\)"
+    with pytest.raises(InputError, match=message):
+        TFXLMModel.from_pretrained(name)
+
+
+def test_nothing_is_left_of_a_save_that_is_refused(base: TFXLMModel, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        base.save_pretrained(tmp_path / "new", max_shard_size="many")
+    assert not (tmp_path / "new").exists()
 
 
 def test_global_dtype_policy(folder: Path) -> None:

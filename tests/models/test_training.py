@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import tensorflow as tf
 from tests.models.battery import perturb, random_inputs
 from tfxlm import TFXLMForSequenceClassification, TFXLMModel, TFXLMWithLMHeadModel, XLMConfig
 from tfxlm.errors import InputError
+from tfxlm.heads.decode import classification_scores
 
 LENGTHS = (6, 3, 4, 2, 6, 5, 1)
 LABELS = np.array([0, 2, 1, 1, 0, 2, 0])
@@ -117,6 +119,32 @@ def test_other_problems(small: XLMConfig, inputs: dict[str, np.ndarray], problem
     logits = np.asarray(model(inputs).logits)
     each = (targets - logits) ** 2 if problem == "regression" else np.logaddexp(0, logits) - targets * logits
     assert model.evaluate(inputs, targets, verbose=0, batch_size=7) == pytest.approx(each.mean(), rel=1e-5)
+
+
+def test_problem_type_is_kept_from_the_first_labels(
+    small: XLMConfig, inputs: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    model = TFXLMForSequenceClassification(small)
+    assert model.config.problem_type is None
+    model.compile(keras.optimizers.SGD(0.0))
+    model.fit(inputs, np.random.default_rng(0).integers(0, 2, (7, 3)).astype(np.float32), verbose=0, batch_size=7)
+    model.save_pretrained(tmp_path)
+    assert XLMConfig.from_pretrained(tmp_path).problem_type == "multi_label_classification"
+    scores = classification_scores(model(inputs).logits, model.config.problem_type)
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-np.asarray(model(inputs).logits))), rtol=1e-5)
+    with pytest.raises(InputError, match=r"For multi_label_classification with num_labels = 3, .*problem_type="):
+        model(inputs, labels=LABELS)
+
+
+def test_labels_that_do_not_fit_leave_the_configuration(small: XLMConfig, inputs: dict[str, np.ndarray]) -> None:
+    model = TFXLMForSequenceClassification(small)
+    with pytest.raises(InputError, match=r"labels must have shape \(7,\) or \(7, 1\), got int32 of shape \(7, 3\)"):
+        model(inputs, labels=np.zeros((7, 3), int))
+    with pytest.raises(InputError, match="labels must be numbers, got str"):
+        model(inputs, labels=np.array(["yes"] * 7))
+    assert model.config.problem_type is None
+    assert np.isfinite(model(inputs, labels=LABELS).loss)
+    assert model.config.problem_type == "single_label_classification"
 
 
 def test_xla_trains_as_the_graph_does(small: XLMConfig, inputs: dict[str, np.ndarray]) -> None:

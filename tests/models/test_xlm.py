@@ -14,7 +14,7 @@ import tensorflow as tf
 from tests.models.battery import check_model, perturb, random_inputs
 from tfxlm import TFXLMForSequenceClassification, TFXLMModel, TFXLMWithLMHeadModel, XLMConfig
 from tfxlm.configs import PreTrainedConfig
-from tfxlm.errors import ConfigError, InputError
+from tfxlm.errors import ArgumentError, ConfigError, InputError
 
 CLASSES = (TFXLMModel, TFXLMWithLMHeadModel, TFXLMForSequenceClassification)
 
@@ -90,6 +90,44 @@ def test_outputs_object(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None
         outputs["logits"]
 
 
+@pytest.mark.filterwarnings("ignore:.*has no langs")
+def test_longer_than_the_positions(base: TFXLMModel) -> None:
+    ids = np.full((1, 25), 4)
+    assert base(ids, position_ids=np.arange(25)[None] % 20)[0].shape == (1, 25, 16)
+    with pytest.raises(InputError, match=r"position_ids must be in \[0, max_position_embeddings.*Found .* 0 to 24"):
+        base(ids, position_ids=np.arange(25)[None])
+
+
+def test_pruned_heads(config: XLMConfig, inputs: dict[str, np.ndarray]) -> None:
+    model = TFXLMModel(config.replace(pruned_heads={0: [1]}))
+    assert [weights.shape[1] for weights in model(inputs, output_attentions=True).attentions] == [1, 2]
+    with pytest.raises(InputError, match=r"A model with pruned_heads takes no head_mask: .* Leave head_mask out"):
+        model(inputs, head_mask=np.ones(2))
+
+
+def test_one_token_gives_no_warning(classifier: Any, language_model: Any) -> None:
+    one = np.array([[4]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert classifier(one, langs=one * 0).logits.shape == (1, 3)
+        assert language_model(one, langs=one * 0).logits.shape == (1, 1, 37)
+
+
+def test_left_padding_gives_the_same_class(config: XLMConfig) -> None:
+    model = perturb(TFXLMForSequenceClassification(config))
+    ids, positions = np.array([[4, 5, 6]]), np.array([[0, 1, 2]])
+    left = np.pad(ids, ((0, 0), (3, 0)), constant_values=config.pad_index)
+    places = np.pad(positions, ((0, 0), (3, 0)))
+    expected = model(ids, langs=ids * 0).logits
+    np.testing.assert_allclose(model(left, langs=left * 0, position_ids=places).logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["foo", "int32", 7, "string"])
+def test_dtypes_that_a_model_cannot_have(config: XLMConfig, dtype: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"dtype must be a floating point dtype or a Keras .*got {dtype!r}"):
+        TFXLMModel(config, dtype=dtype)
+
+
 def test_inputs_embeds(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
     table = np.asarray(base.transformer.embeddings.tables["word"].embeddings)
     rest = {name: value for name, value in inputs.items() if name != "input_ids"}
@@ -107,18 +145,34 @@ def test_token_types_are_looked_up_among_the_words(base: TFXLMModel, inputs: dic
 
 def test_unknown_doubled_and_missing_arguments(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
     ids = inputs["input_ids"]
-    with pytest.raises(InputError, match=r"does not take 'special_tokens_mask'. It takes: input_ids, .*Remove"):
+    with pytest.raises(ArgumentError, match=r"does not take 'special_tokens_mask'. It takes: input_ids, .*Remove"):
         base(inputs | {"special_tokens_mask": ids})
-    with pytest.raises(InputError, match="Given twice, in the first argument and by name: langs"):
+    with pytest.raises(ArgumentError, match=r"Given twice, in the first argument and by name: langs. Give each once"):
         base(inputs, langs=inputs["langs"])
-    with pytest.raises(InputError, match=r"takes 13 inputs \(input_ids, attention_mask, .*got 14"):
-        base([ids] * 14)
+    with pytest.raises(ArgumentError, match="Given twice, by position and by name: input_ids"):
+        base(ids, input_ids=ids)
+    for call in ([ids] * 14,), [ids] * 14:
+        with pytest.raises(ArgumentError, match=r"takes 13 inputs by position \(input_ids, attention_mask, .*got 14"):
+            base(*call)
     with pytest.raises(InputError, match=r"Give input_ids or inputs_embeds\."):
         base(attention_mask=inputs["attention_mask"], langs=inputs["langs"])
     with pytest.raises(InputError, match="Give input_ids or inputs_embeds, not both"):
         base(input_ids=ids, inputs_embeds=np.zeros((3, 6, 16), np.float32), langs=inputs["langs"])
-    with pytest.raises(TypeError, match="unexpected keyword argument 'lang'"):
+    with pytest.raises(TypeError, match=r"does not take 'lang'\. It takes: input_ids, attention_mask, langs"):
         base(ids, lang=inputs["langs"])
+
+
+def test_rows_of_numbers_are_one_tensor(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
+    ids, langs = inputs["input_ids"].tolist(), inputs["langs"].tolist()
+    expected = base(inputs["input_ids"], langs=inputs["langs"])[0]
+    calls = [base(ids, None, langs), base(input_ids=ids, langs=langs), base([ids, None, langs]),
+             base({"input_ids": ids, "langs": langs}), base(tuple(map(tuple, ids)), langs=langs)]  # fmt: skip
+    for outputs in calls:
+        np.testing.assert_array_equal(outputs[0], expected)
+    with pytest.raises(InputError, match=r"input_ids must have shape \(batch, length\), got \(2,\)"):
+        base([4, 5])
+    with pytest.raises(InputError, match=r"input_ids must be integers in rows of one length: .*Pad them: tokenizer\("):
+        base([[4, 5], [6]])
 
 
 ONES = np.ones((2, 4), np.int32)
@@ -131,7 +185,22 @@ ONES = np.ones((2, 4), np.int32)
         ({"input_ids": -ONES}, r"input_ids must be in \[0, vocab_size = 37\).*from -1 to -1"),
         ({"input_ids": ONES, "langs": ONES * 2}, r"langs must be language ids in \[0, n_langs = 2\): {'de': 0"),
         ({"input_ids": ONES, "position_ids": ONES * 20}, r"position_ids must be in \[0, max_position_embeddings"),
-        ({"input_ids": ONES, "lengths": np.array([4, 5])}, "lengths must be at most the sequence length. .* 4 to 5"),
+        ({"input_ids": ONES, "lengths": np.array([4, 5])}, r"at most the .* length: in \[0, length\]\. .* 4 to 5"),
+        ({"input_ids": ONES, "lengths": np.array([4, -1])}, r"lengths must be .* in \[0, length\]\. .* from -1 to 4"),
+        ({"input_ids": ONES.astype(np.int64) * 2**33}, r"input_ids must be in \[0, vocab_size = 37\)"),
+        ({"input_ids": ONES.astype(np.int64) * -(2**33)}, r"input_ids must be in .*Found values from -2147483648"),
+        ({"input_ids": ONES.astype(np.uint64) << 40}, r"input_ids must be in .*from 2147483647 to 2147483647"),
+        ({"input_ids": ONES, "langs": ONES.astype(np.uint32) << 31}, r"langs must be language ids in"),
+        ({"input_ids": np.ones((2, 0), int)}, r"input_ids must have a length of at least 1, got shape \(2, 0\)"),
+        ({"input_ids": "Hello"}, r"input_ids must be integers, got string of shape \(\)"),
+        ({"input_ids": tf.ragged.constant([[4], [5, 6]])}, r"input_ids must be .*got a RaggedTensor.*\.to_tensor\(\)"),
+        ({"input_ids": {4, 5}}, "input_ids must be integers in a tensor, array or list, got set"),
+        ({"input_ids": ONES, "cache": None, "langs": [["en"] * 4] * 2}, "langs must be integers, got str"),
+        ({"input_ids": tf.sparse.from_dense(ONES)}, r"input_ids must be a dense .*SparseTensor.*tf\.sparse\.to_dense"),
+        ({"inputs_embeds": np.ones((2, 4, 16), int)}, r"inputs_embeds must be floating point numbers, got int"),
+        ({"input_ids": ONES, "attention_mask": [["a"] * 4] * 2}, r"attention_mask must be numbers, got str"),
+        ({"input_ids": ONES, "attention_mask": tf.fill((2, 4), "a")}, r"attention_mask must be numbers, got string of"),
+        ({"input_ids": ONES, "head_mask": [None, None]}, r"head_mask must be numbers, got object of shape \(2,\)"),
         ({"input_ids": np.ones((2, 21), int)}, r"21 tokens is longer than max_position_embeddings = 20.*max_length=20"),
         ({"input_ids": np.ones(4, int)}, r"input_ids must have shape \(batch, length\), got \(4,\)"),
         ({"input_ids": ONES.astype(np.float32)}, r"input_ids must be integers, got float32 of shape \(2, 4\)"),
@@ -212,7 +281,14 @@ def test_chosen_positions(language_model: TFXLMWithLMHeadModel, inputs: dict[str
     positions = np.array([[0, 5], [2, 1], [3, 3]])
     chosen = language_model(inputs | {"masked_positions": positions}).logits
     np.testing.assert_allclose(chosen, np.take_along_axis(full, positions[..., None], 1), atol=1e-5)
-    np.testing.assert_allclose(language_model(inputs, logits_to_keep=1).logits, full[:, -1:], atol=1e-5)
+    for one in (1, np.int64(1)):
+        np.testing.assert_allclose(language_model(inputs, logits_to_keep=one).logits, full[:, -1:], atol=1e-5)
+    with pytest.raises(InputError, match=r"masked_positions must have 3 rows, as the batch has, got 1"):
+        language_model(inputs, masked_positions=positions[:1])
+    with pytest.raises(InputError, match=r"masked_positions must be positions within the sequence\. Found"):
+        language_model(inputs, masked_positions=positions + 2**32)
+    with pytest.raises(InputError, match=r"labels must be in \[0, vocab_size = 37\), or -100 .*from 2147483647"):
+        language_model(inputs, labels=np.full((3, 6), 2**32, np.uint64))
     with pytest.raises(InputError, match=r"labels must have shape \(3, 2\).* got \(3, 6\)"):
         language_model(inputs, masked_positions=positions, labels=inputs["input_ids"])
 
@@ -231,7 +307,7 @@ def test_labels_give_a_loss(classifier: TFXLMForSequenceClassification, inputs: 
     [
         (TFXLMWithLMHeadModel, {"asm": True, "asm_cutoffs": [10]}, r"adaptive softmax .*is not supported"),
         (TFXLMWithLMHeadModel, {"tie_word_embeddings": False}, "a kernel of its own, which XLM does not have"),
-        (TFXLMForSequenceClassification, {"summary_activation": "geluu"}, "Unknown activation 'geluu'"),
+        (TFXLMForSequenceClassification, {"summary_activation": "geluu"}, r"summary_activation must be .*'geluu'"),
     ],
 )  # fmt: skip
 def test_configurations_that_a_class_cannot_do(cls: Any, changes: Any, message: str, config: XLMConfig) -> None:

@@ -11,11 +11,11 @@ import pytest
 import transformers
 from hypothesis import given, settings
 
+from tests.parity.reference import SWEEP
 from tests.tokenizers.toy import hard_texts, write_toy
 from tfxlm.tokenizers import XLMTokenizer
 
 DATA = Path(os.environ.get("TFXLM_DATA", ""))
-SWEEP = os.environ.get("TFXLM_SWEEP") == "1"
 needs_data = pytest.mark.skipif("TFXLM_DATA" not in os.environ, reason="TFXLM_DATA is not set")
 
 NTREX = {"en": "eng", "de": "deu", "fr": "fra", "ru": "rus", "ar": "arb", "sw": "swa"}

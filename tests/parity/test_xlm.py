@@ -71,6 +71,7 @@ def input_variants(case: Case) -> dict[str, tuple[dict[str, Any], np.ndarray]]:
         "embeds": ({"inputs_embeds": embeds}, np.ones(shape, bool)),
         "embeds_and_mask": ({"inputs_embeds": embeds, "attention_mask": mask, "langs": langs}, real),
     }
+    variants["one token"] = ({"input_ids": ids[:1, :1], "langs": langs[:1, :1]}, np.ones((1, 1), bool))
     if not config.causal:
         # The reference ignores the mask inside causal attention, so holes are comparable without it only.
         holes = (case.rng.random(shape) < 0.7).astype(np.int64)
@@ -113,6 +114,19 @@ def test_outputs(case: Case) -> None:
             switched = case.model(inputs, output_hidden_states=True)
             compare_outputs(switched, reference, real, "removal switched off", without=("attentions",))
             case.model.transformer.remove_padding = True
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_pruned_heads(name: str, tmp_path: Path) -> None:
+    # The last layer keeps all its heads; stored names are the same, shapes are not.
+    changes = {"n_layers": 2, "n_heads": 3, "emb_dim": 27, "pruned_heads": {0: [0, 2]}}
+    case = make_case(name, 0, tmp_path, **changes)
+    ids, lengths = case.ids()
+    inputs = {"input_ids": ids, "lengths": lengths, "langs": case.grid(ids, case.config.n_langs)}
+    inputs |= {"output_attentions": True, "output_hidden_states": True}
+    reference, real = run_reference(case, inputs), np.arange(ids.shape[1]) < lengths[:, None]
+    assert [attention.shape[1] for attention in reference.attentions] == [1, 3]
+    compare_outputs(case.model(inputs), reference, real, "pruned")
 
 
 def test_losses(case: Case) -> None:

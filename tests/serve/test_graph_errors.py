@@ -27,10 +27,28 @@ from tfxlm.serve.graph_errors import clean_message, graph_error
         ),
         ("{{function_node __wrapped__Add_device_/job:x}} shapes differ [Op:AddV2] name: ", "shapes differ  name:"),
         ("\n\t [[{{node a}}]]", "TensorFlow gave no reason."),
+        (
+            r"assertion failed: [langs of the checkpoint\'s {\'en\': 0}, \"x\", a\\b, \303\251\nnext]",
+            "assertion failed: [langs of the checkpoint's {'en': 0}, \"x\", a\\b, é next]",
+        ),
+        (r"a\nb is no file", r"a\nb is no file"),
     ],
 )
 def test_clean_message(message: str, expected: str) -> None:
     assert clean_message(message) == expected
+
+
+def test_the_text_of_a_real_assertion_reads_as_it_was_written() -> None:
+    text = """the checkpoint's own "words", a\\b, {'fr': 0}, é"""
+
+    @tf.function(autograph=False)
+    def refuse(x: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies([tf.debugging.Assert(x > 0, [text], summarize=1)]):
+            return tf.identity(x)
+
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        refuse(tf.constant(-1))
+    assert clean_message(caught.value.message) == f"assertion failed: [{text}]"
 
 
 @pytest.mark.parametrize(

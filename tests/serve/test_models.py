@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfxlm.client.transport import ModelRef
 from tfxlm.errors import ExportError, ServingError
@@ -52,6 +53,31 @@ def test_a_version_that_cannot_be_loaded_keeps_the_reason(tmp_path: Path) -> Non
         servable.load()
     assert servable.status.state == "END"
     assert (servable.status.error_code, servable.status.error_message) == ("DATA_LOSS", "saved_model.pb is missing")
+
+
+def test_a_graph_without_the_tag_for_serving(tmp_path: Path) -> None:
+    saved_model = saved_model_pb2.SavedModel()
+    saved_model.meta_graphs.add().meta_info_def.tags.append("train")
+    (tmp_path / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+    with pytest.raises(ExportError, match=r"saved_model\.pb holds no graph with the tag 'serve'\. Export the model"):
+        Servable("tiny", 1, tmp_path).load()
+
+
+def test_versions_that_are_not_there(tiny_folder: Path) -> None:
+    models = ModelManager({"tiny": tiny_folder})
+    models.load_newest()
+    with pytest.raises(ServingError, match=r"Model 'tiny' has no version 9 here; served: 10\.") as caught:
+        models.find(ModelRef("tiny", version=9))
+    assert caught.value.code == "NOT_FOUND"
+
+
+def test_a_model_of_which_no_version_is_available(tiny_folder: Path) -> None:
+    models = ModelManager({"tiny": tiny_folder})
+    models.load_newest()
+    models.find(ModelRef("tiny")).unload()
+    with pytest.raises(ServingError, match=r"No version of model 'tiny' is available\.") as caught:
+        models.find(ModelRef("tiny"))
+    assert caught.value.code == "UNAVAILABLE"
 
 
 def test_a_failing_model_unloads_the_others(tiny_folder: Path, tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def test_keras_sees_a_dict() -> None:
     doubled = keras.tree.map_structure(lambda array: array * 2, encoding)
     assert type(doubled) is BatchEncoding
     assert doubled["input_ids"].sum() == 12
-    assert [leaf.sum() for leaf in keras.tree.flatten(encoding)] == [0, 6]
+    assert list(doubled) == ["input_ids", "attention_mask"]
+    assert [leaf.sum() for leaf in keras.tree.flatten(encoding)] == [6, 0]
 
 
 def test_keras_models_and_datasets_take_encodings(tokenizer: XLMTokenizer) -> None:

@@ -1,11 +1,17 @@
-"""The preprocessing of the original, point by point, by hand."""
+"""The preprocessing of the original, point by point, by hand.
+
+Two points are not the tokenizer's alone. That checkpoints of the causal objective (CLM) are causal, and predict the
+next token from the last real one, is the model's business: here it means a prompt without a closing separator. What
+the objectives mask, and the streams they read, is the data's: here it means that position 0 is known as a special
+token, and that pairs for classification (XNLI) come with their languages.
+"""
 
 from pathlib import Path
 
 import pytest
 
 from tests.tokenizers.toy import write_toy
-from tfxlm.errors import InputError
+from tfxlm.errors import InputError, LanguageError
 from tfxlm.tokenizers import XLMTokenizer
 
 
@@ -27,6 +33,43 @@ def test_segments_of_a_pair(fair: XLMTokenizer) -> None:
     assert encoding["token_type_ids"] == [0, 0, 0, 1, 1]
     assert encoding["special_tokens_mask"] == [1, 0, 1, 0, 1]
     assert fair.build_inputs_with_special_tokens([30], [31]) == [1, 30, 1, 31, 1]
+
+
+def test_a_sentence_and_its_translation(fair: XLMTokenizer, tokenizer: XLMTokenizer) -> None:
+    expected = {
+        "input_ids": [1, 30, 31, 1, 1, 32, 1],  # </s> A </s></s> B </s>
+        "attention_mask": [1, 1, 1, 1, 1, 1, 1],
+        "position_ids": [0, 1, 2, 3, 0, 1, 2],
+        "langs": [1, 1, 1, 1, 2, 2, 2],
+    }
+    for one in (fair, tokenizer):  # the model was trained with this frame, whoever cuts the words
+        assert dict(one.build_tlm_inputs([30, 31], [32], lang=("en", "fr"))) == expected
+    assert "langs" not in fair.build_tlm_inputs([30], [31])
+    assert fair.build_tlm_inputs([], [])["position_ids"] == [0, 1, 0, 1]
+    rows = [fair.build_tlm_inputs([30, 31], [32], ("en", "fr")), fair.build_tlm_inputs([30], [32], ("de", "fr"))]
+    batch = fair.pad(rows, return_tensors="np")
+    assert batch["input_ids"].tolist() == [[1, 30, 31, 1, 1, 32, 1], [1, 30, 1, 1, 32, 1, 2]]
+    assert batch["attention_mask"].tolist()[1] == [1, 1, 1, 1, 1, 1, 0]
+    assert batch["position_ids"].tolist()[1] == [0, 1, 2, 0, 1, 2, 0]
+    assert batch["langs"].tolist()[1] == [0, 0, 0, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(("lang", "message"), [(("en", "it"), "The language 'it' is unknown"), (("en",), "two texts")])
+def test_a_translation_in_an_unknown_language(fair: XLMTokenizer, lang: tuple[str, ...], message: str) -> None:
+    with pytest.raises(LanguageError, match=message):
+        fair.build_tlm_inputs([30], [31], lang=lang)
+
+
+def test_a_prompt_for_a_causal_model(fair: XLMTokenizer) -> None:
+    prompt = fair("the hello", lang="en", add_special_tokens=False)
+    assert prompt["input_ids"] == fair.convert_tokens_to_ids(["the</w>", "hello</w>"])
+    assert prompt["langs"] == [1, 1]
+
+
+def test_what_objectives_need_to_know(fair: XLMTokenizer) -> None:
+    encoding = fair(["the", "the"], ["hello", "hello"], lang=["fr", "de"], return_special_tokens_mask=True)
+    assert [row[0] for row in encoding["special_tokens_mask"]] == [1, 1]  # masked language modeling leaves it
+    assert encoding["langs"] == [[2] * 5, [0] * 5]  # a pair of one language, as in XNLI
 
 
 @pytest.mark.parametrize("lang", ["en", "fr", "de"])

@@ -2,6 +2,7 @@
 
 import math
 import mmap
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tfxlm.files import describe_placeholder
 
 MAX_DIMS = 64  # numpy's limit
 _MAX_BYTES = 1 << 62  # numpy counts bytes in 63 bits
+_CHECKED_BYTES = 1 << 24  # of a checksum in one go: what is mapped in at a time
 _EXPANDED_BYTES = 1 << 24  # what a view that repeats its storage may take when that is more than its file
 
 
@@ -76,6 +78,44 @@ class MappedFile:
         self._map = None
 
 
+class Checksum:
+    """The CRC-32 of a run of bytes of a file, compared once: when the first tensor in it is read.
+
+    Args:
+        file: the file.
+        start: first byte of the run.
+        stop: the byte after its last.
+        expected: what the file says the CRC-32 is.
+        name: what to call the run in the error.
+    """
+
+    def __init__(self, file: MappedFile, start: int, stop: int, expected: int, name: str) -> None:
+        self._file, self._start, self._stop = file, start, stop
+        self._expected, self._name = expected, name
+        self._is_good = False
+
+    def check(self) -> None:
+        """Compares, giving pages back on the way, so that a large run takes no memory.
+
+        Raises:
+            CorruptFileError: the bytes are not those that were written.
+            InputError: the file was closed.
+        """
+        if self._is_good:
+            return
+        found = 0
+        with memoryview(self._file.map) as view:
+            for start in range(self._start, self._stop, _CHECKED_BYTES):
+                stop = min(start + _CHECKED_BYTES, self._stop)
+                found = zlib.crc32(view[start:stop], found)
+                self._file.release(start, stop)
+        if found != self._expected:
+            raise CorruptFileError(
+                f"'{self._file.path}' is corrupt: the checksum of '{self._name}' differs. Download it again."
+            )
+        self._is_good = True
+
+
 @dataclass(frozen=True)
 class TensorEntry:
     """Where a tensor lies in a file.
@@ -87,6 +127,7 @@ class TensorEntry:
         offset: first byte in the file.
         strides: steps between elements in elements; None for a contiguous tensor.
         swap: whether the file has the other byte order.
+        checksum: of the bytes that hold the tensor, where the format has one.
     """
 
     file: MappedFile
@@ -95,6 +136,7 @@ class TensorEntry:
     offset: int
     strides: tuple[int, ...] | None = None
     swap: bool = False
+    checksum: Checksum | None = None
 
     @property
     def info(self) -> TensorInfo:
@@ -141,7 +183,14 @@ class TensorEntry:
             )
 
     def read(self) -> np.ndarray:
-        """Returns the tensor, read-only: a view of the memory map, or a copy where the view would not be plain."""
+        """Returns the tensor, read-only: a view of the memory map, or a copy where the view would not be plain.
+
+        Raises:
+            CorruptFileError: the checksum of its bytes differs.
+            InputError: the file was closed.
+        """
+        if self.checksum is not None:
+            self.checksum.check()
         if not self.nbytes:
             array = np.empty(self.shape, self.dtype)
         else:

@@ -11,6 +11,7 @@ from tfxlm.checkpoints.name_map import BACKBONE, Match, NameMap, Transform
 from tfxlm.errors import WeightMismatchError
 
 MAX_LISTED = 20  # names of one kind in a message
+MISMATCHED = "with a wrong shape or dtype"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class LoadReport:
         wrong = (
             *_listing("missing", report.missing),
             *_listing("unexpected", report.unexpected),
-            *_listing("with a wrong shape", report.mismatched),
+            *_listing(MISMATCHED, report.mismatched),
         )
         if not wrong:
             return report
@@ -115,7 +116,7 @@ class LoadReport:
         lines = [f"{self.loaded} weights from '{self.path}'"]
         lines += _listing("missing", self.missing)
         lines += _listing("unexpected", self.unexpected)
-        lines += _listing("with a wrong shape", self.mismatched)
+        lines += _listing(MISMATCHED, self.mismatched)
         lines += _listing("new, initialised freshly and in need of training", self.new)
         lines += _listing("unused", (f"{name} ({reason})" for name, reason in self.unused))
         lines += _listing("ignored", (f"{name} ({reason})" for name, reason in self.ignored))

@@ -3,6 +3,9 @@
 The `safetensors` library copies every tensor out of the file and does not say where it lies; loading with one copy of
 the model needs views of a memory map whose pages can be given back. Hence this reader, which checks what the library
 checks: https://huggingface.co/docs/safetensors.
+
+The format has no checksum: a flipped byte in a tensor is a wrong number that no reader can notice. Whoever needs to
+know compares the file with the hash that its publisher states.
 """
 
 import json

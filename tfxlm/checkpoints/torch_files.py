@@ -2,14 +2,14 @@
 
 Since torch 1.6 such a file is a zip archive: ``NAME/data.pkl`` is a pickle in which a tensor is a call of
 ``torch._utils._rebuild_tensor_v2`` on a storage, and a storage is a persistent id that names the entry
-``NAME/data/KEY`` with its raw numbers. The entries are not compressed, so a tensor is a view of the mapped file.
+``NAME/data/KEY`` with its raw numbers. The entries are not compressed, so a tensor is a view of the mapped file. The
+archive has a checksum of each entry; that of a storage is compared when the first tensor in it is read.
 """
 
 import io
 import math
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from tfxlm.checkpoints.arrays import MAX_DIMS, MappedFile, TensorEntry
+from tfxlm.checkpoints.arrays import MAX_DIMS, Checksum, MappedFile, TensorEntry
 from tfxlm.checkpoints.restricted_pickle import Constructor, load_pickle
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
@@ -50,6 +50,7 @@ class Storage:
     size: int
     dtype: np.dtype
     swap: bool
+    checksum: Checksum | None
 
 
 def read_torch_file(file: MappedFile) -> dict[str, TensorEntry]:
@@ -100,14 +101,19 @@ def _read_zip(file: MappedFile) -> Any:
         raise CorruptFileError(f"'{file.path}' has the unknown byte order {byte_order!r}. Download it again.")
     data = _checked_pickle(file, entries[pickles[0]])
 
+    checksums: dict[str, Checksum | None] = {}
+
     def load_storage(identifier: Any) -> Storage:
         kind, key, size = _storage_fields(identifier)
         if f"{prefix}data/{key}" not in entries:
             raise ValueError(f"there is no storage '{key}'")
-        offset, stop = _entry_span(file, entries[f"{prefix}data/{key}"])
+        info = entries[f"{prefix}data/{key}"]
+        offset, stop = _entry_span(file, info)
         if size * kind.dtype.itemsize > stop - offset:
             raise ValueError(f"storage '{key}' should have {size} elements, but has {stop - offset} bytes")
-        return Storage(file, offset, size, kind.dtype, swap=byte_order == b"big")
+        if key not in checksums:  # one for all tensors of a storage, so that it is compared once
+            checksums[key] = _checksum(file, info)
+        return Storage(file, offset, size, kind.dtype, byte_order == b"big", checksums[key])
 
     return load_pickle(io.BytesIO(data), path=file.path, names=NAMES, persistent_load=load_storage)
 
@@ -166,13 +172,14 @@ def _checked_pickle(file: MappedFile, info: zipfile.ZipInfo) -> bytes:
         raise CorruptFileError(
             f"'{file.path}' holds a pickle of {stop - start} bytes, more than the {MAX_PICKLE_BYTES} that are read."
         )
-    data = file.map[start:stop]
-    # torch leaves the checksum at 0 where it was told not to compute it.
-    if info.CRC and zlib.crc32(data) != info.CRC:
-        raise CorruptFileError(
-            f"'{file.path}' is corrupt: the checksum of '{info.filename}' differs. Download it again."
-        )
-    return data
+    if checksum := _checksum(file, info):
+        checksum.check()
+    return file.map[start:stop]
+
+
+def _checksum(file: MappedFile, info: zipfile.ZipInfo) -> Checksum | None:
+    # torch leaves it at 0 where it was told not to compute it.
+    return Checksum(file, *_entry_span(file, info), info.CRC, info.filename) if info.CRC else None
 
 
 def _storage_fields(identifier: Any) -> tuple[StorageType, str, int]:
@@ -214,6 +221,7 @@ def _rebuild_tensor(
         storage.offset + (0 if empty else offset * storage.dtype.itemsize),
         tuple(strides),
         storage.swap,
+        storage.checksum,
     )
     contiguous = replace(entry, strides=None)
     return contiguous if _is_contiguous(shape, strides) else entry

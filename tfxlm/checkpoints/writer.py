@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from tfxlm.checkpoints.safetensors import DTYPES
-from tfxlm.errors import InputError, OutputExistsError
+from tfxlm.errors import InputError
 from tfxlm.files import atomic_file, write_json
 
 WHOLE = "model.safetensors"
@@ -73,8 +73,6 @@ def write_checkpoint(
         OutputExistsError: `folder` is a file.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"'{folder}' is a file. Give a folder to save to.")
     shards = _split(_checked(tensors), parse_size(max_shard_size))
     metadata = {"format": "pt"} if metadata is None else dict(metadata)
     names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]

@@ -10,16 +10,19 @@ from typing import Any, ClassVar, Self
 
 from tfxlm.configs.checks import (
     FLAG,
+    OPTIONAL_NAMES,
     POSITIVE,
-    Check,
+    Rule,
+    check,
     expect,
+    heads_by_layer,
     int_keys,
     int_values,
     one_of,
-    with_value,
 )
+from tfxlm.configs.frozen import frozen, thawed
 from tfxlm.errors import ConfigError
-from tfxlm.files import read_json, resolve_folder, write_json
+from tfxlm.files import make_folder, read_json, resolve_folder, write_json
 
 CONFIG_FILE = "config.json"
 
@@ -52,12 +55,12 @@ class PreTrainedConfig:
         **extra: unknown fields; kept and written back.
 
     Raises:
-        ConfigError: when a value is invalid, or two names of one field disagree.
+        ConfigError: when a value is invalid, or two names of one field disagree, or `id2label` and `label2id` do.
     """
 
     model_type: ClassVar[str] = ""
     aliases: ClassVar[Mapping[str, str]] = {}
-    checks: ClassVar[Mapping[str, Check]] = {}
+    checks: ClassVar[Mapping[str, Rule]] = {}
 
     id2label: dict[int, str] = dataclasses.field(default_factory=dict, kw_only=True)
     label2id: dict[str, int] = dataclasses.field(default_factory=dict, kw_only=True)
@@ -72,7 +75,7 @@ class PreTrainedConfig:
     dtype: str | None = dataclasses.field(default=None, kw_only=True)
     eos_token_id: int | None = dataclasses.field(default=None, kw_only=True)
 
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict, init=False, compare=False)
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         fields = {field.name: field for field in dataclasses.fields(self) if field.init}
@@ -82,6 +85,7 @@ class PreTrainedConfig:
                 f"{type(self).__name__} takes at most {len(positional)} positional arguments, got {len(args)}."
             )
         given = dict(zip(positional, args, strict=False))
+        names = {field_name: field_name for field_name in given}  # under which each value came
         num_labels = kwargs.pop("num_labels", None)
         kwargs.pop("model_type", None)
         extra = {}
@@ -91,18 +95,18 @@ class PreTrainedConfig:
                 extra[name] = value
             elif field_name in given and given[field_name] != value:
                 raise ConfigError(
-                    f"Invalid configuration: {name!r} and {field_name!r} are one field, but {value!r} and "
-                    f"{given[field_name]!r} were given. Give one of them."
+                    f"Invalid configuration: {names[field_name]!r} and {name!r} are one field, but "
+                    f"{given[field_name]!r} and {value!r} were given. Give one of them."
                 )
             else:
-                given[field_name] = value
+                given[field_name], names[field_name] = value, name
         for name, field in fields.items():
             default = field.default if field.default is not dataclasses.MISSING else field.default_factory
             fresh = default() if callable(default) else default
             self._set(name, given.get(name, fresh))
         self._set("extra", extra)
         self._set_labels(num_labels)
-        self._set("pruned_heads", {int(k): sorted(map(int, v)) for k, v in (self.pruned_heads or {}).items()})
+        self._set("pruned_heads", heads_by_layer(self.pruned_heads or {}, "pruned_heads"))
         self.validate()
 
     @classmethod
@@ -110,14 +114,19 @@ class PreTrainedConfig:
         return cls.aliases.get(name, _FILE_NAMES.get(name, name))
 
     def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
+        object.__setattr__(self, name, frozen(value))
 
     def _set_labels(self, num_labels: int | None) -> None:
         id2label = int_keys(self.id2label or {}, "id2label")
-        if not id2label and self.label2id:
-            id2label = {index: name for name, index in int_values(self.label2id, "label2id").items()}
+        label2id = int_values(self.label2id or {}, "label2id")
+        if id2label and label2id and label2id != {name: index for index, name in id2label.items()}:
+            raise ConfigError(
+                f"Invalid configuration: id2label {id2label} and label2id {label2id} disagree. Give one of them, or "
+                "make them agree."
+            )
+        id2label = id2label or {index: name for name, index in label2id.items()}
         if num_labels is not None:
-            expect(*with_value("num_labels", POSITIVE, num_labels))
+            check("num_labels", POSITIVE, num_labels)
             if id2label and len(id2label) != num_labels:
                 raise ConfigError(
                     f"Invalid configuration: num_labels is {num_labels}, but id2label names {len(id2label)} labels. "
@@ -166,8 +175,8 @@ class PreTrainedConfig:
         Raises:
             ConfigError: naming the field, what it must be, and what it is.
         """
-        for field, check in {**PreTrainedConfig.checks, **self.checks}.items():
-            expect(*with_value(field, check, getattr(self, field)))
+        for field, rule in {**PreTrainedConfig.checks, **self.checks}.items():
+            check(field, rule, getattr(self, field))
 
     def replace(self, **changes: Any) -> Self:
         """Returns a copy with changed fields; `num_labels` alone renames the labels to LABEL_0, LABEL_1, ...
@@ -203,7 +212,7 @@ class PreTrainedConfig:
             values[name] = {str(key): value for key, value in values[name].items()}
         if all(name == f"LABEL_{index}" for index, name in self.id2label.items()) and self.num_labels == 2:
             del values["id2label"], values["label2id"]
-        return values | self.extra
+        return thawed(values | self.extra)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> Self:
@@ -237,8 +246,12 @@ class PreTrainedConfig:
         return cls.from_dict({**values, "name_or_path": str(name_or_path)}, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes ``config.json`` into `folder`, making the folder when it is missing."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        """Writes ``config.json`` into `folder`, making the folder when it is missing.
+
+        Raises:
+            OutputExistsError: when `folder` is a file.
+        """
+        make_folder(folder)
         write_json(Path(folder) / CONFIG_FILE, self.to_dict())
 
 
@@ -247,4 +260,6 @@ PreTrainedConfig.checks = {
     "output_attentions": FLAG,
     "output_hidden_states": FLAG,
     "return_dict": FLAG,
+    "tie_word_embeddings": FLAG,
+    "architectures": OPTIONAL_NAMES,
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfxlm.errors import ConfigError
 
-Check = tuple[Callable[[Any], bool], str]
+Rule = tuple[Callable[[Any], bool], str]
 
 
 def expect(condition: bool, field: str, expected: str, value: Any) -> None:
@@ -16,28 +16,38 @@ def expect(condition: bool, field: str, expected: str, value: Any) -> None:
         raise ConfigError(f"Invalid configuration: {field} must be {expected}, got {value!r}.")
 
 
+def check(field: str, rule: Rule, value: Any) -> None:
+    """Raises ConfigError unless the value of a field keeps the rule; see `expect`."""
+    keeps, expected = rule
+    expect(keeps(value), field, expected, value)
+
+
 def is_int(value: Any) -> bool:
     """Whether `value` is an integer; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def one_of(*choices: Any) -> Check:
-    """Makes the check that a value is one of `choices`."""
+def is_number(value: Any) -> bool:
+    """Whether `value` is an integer or a float; True and False are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def one_of(*choices: Any) -> Rule:
+    """Makes the rule that a value is one of `choices`."""
     return (lambda value: value in choices), "one of " + ", ".join(repr(choice) for choice in choices)
 
 
 POSITIVE = (lambda value: is_int(value) and value > 0), "a positive integer"
 INDEX = (lambda value: is_int(value) and value >= 0), "an integer of 0 or more"
 OPTIONAL_INDEX = (lambda value: value is None or (is_int(value) and value >= 0)), "an integer of 0 or more, or None"
-RATE = (
-    (lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1),
-    "a number in [0, 1)",
-)
-NOT_NEGATIVE = (
-    (lambda value: isinstance(value, int | float) and not isinstance(value, bool) and value >= 0),
-    "a number of 0 or more",
-)
+RATE = (lambda value: is_number(value) and 0 <= value < 1), "a number in [0, 1)"
+NOT_NEGATIVE = (lambda value: is_number(value) and value >= 0), "a number of 0 or more"
+POSITIVE_NUMBER = (lambda value: is_number(value) and value > 0), "a number above 0"
 FLAG = (lambda value: isinstance(value, bool)), "True or False"
+OPTIONAL_NAMES = (
+    (lambda value: value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))),
+    "a list of names, or None",
+)
 
 
 def int_keys(mapping: Any, field: str) -> dict[int, str]:
@@ -57,10 +67,14 @@ def int_values(mapping: Any, field: str) -> dict[str, int]:
     return {str(name): value for name, value in mapping.items()}
 
 
-def with_value(field: str, check: Check, value: Any) -> tuple[bool, str, str, Any]:
-    """Returns the arguments of `expect` for a field and its check."""
-    test, expected = check
-    return test(value), field, expected, value
+def heads_by_layer(mapping: Any, field: str) -> dict[int, list[int]]:
+    """Returns a mapping of layers to sorted heads; JSON has the layers as strings."""
+    try:
+        return {int(layer): sorted({int(head) for head in heads}) for layer, heads in mapping.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"Invalid configuration: {field} must map layers to lists of heads, got {mapping!r}."
+        ) from error
 
 
 def without_empty(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

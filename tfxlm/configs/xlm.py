@@ -13,8 +13,9 @@ from tfxlm.configs.checks import (
     NOT_NEGATIVE,
     OPTIONAL_INDEX,
     POSITIVE,
+    POSITIVE_NUMBER,
     RATE,
-    Check,
+    Rule,
     expect,
     int_keys,
     int_values,
@@ -22,6 +23,11 @@ from tfxlm.configs.checks import (
     one_of,
     without_empty,
 )
+
+# What `summary_activation` may name; `tfxlm.layers.activations` has the function of each.
+ACTIVATION_NAMES = ("gelu", "gelu_new", "linear", "relu", "sigmoid", "silu", "swish", "tanh")
+
+SPECIAL_INDICES = ("bos_index", "eos_index", "pad_index", "unk_index", "mask_index")
 
 
 @dataclasses.dataclass(init=False, repr=False, eq=True)
@@ -49,7 +55,7 @@ class XLMConfig(PreTrainedConfig):
         summary_type: which vector stands for a sequence: "first", "last", "mean" or "cls_index".
         summary_use_proj, summary_activation, summary_proj_to_labels, summary_first_dropout, summary_last_dropout: the
             layers after that vector.
-        summary_over_padding: reproduces a quirk of ``transformers``: "last" and "mean" also read padding.
+        summary_over_padding: reproduces a quirk of ``transformers``: padding counts as positions too.
         start_n_top, end_n_top: beam sizes of the question answering head.
         mask_token_id, lang_id, pad_token_id, bos_token_id: used by generation.
         lang2id, id2lang: languages by code and by id.
@@ -111,7 +117,7 @@ class XLMConfig(PreTrainedConfig):
     asm_cutoffs: list[int] | None = dataclasses.field(default=None, kw_only=True)
     asm_div_value: float = dataclasses.field(default=4.0, kw_only=True)
 
-    checks: ClassVar[Mapping[str, Check]] = {
+    checks: ClassVar[Mapping[str, Rule]] = {
         **dict.fromkeys(
             ("vocab_size", "emb_dim", "n_layers", "n_heads", "n_langs", "max_position_embeddings"), POSITIVE
         ),
@@ -131,11 +137,13 @@ class XLMConfig(PreTrainedConfig):
             ),
             FLAG,
         ),
-        **dict.fromkeys(("bos_index", "eos_index", "pad_index", "unk_index", "mask_index"), INDEX),
+        **dict.fromkeys(SPECIAL_INDICES, INDEX),
         **dict.fromkeys(("mask_token_id", "lang_id", "pad_token_id", "bos_token_id", "eos_token_id"), OPTIONAL_INDEX),
         "is_encoder": (lambda value: value is True, "True (XLM decoders were never released)"),
         # "attn" is documented by the reference but was never implemented anywhere.
         "summary_type": one_of("first", "last", "mean", "cls_index"),
+        "summary_activation": one_of(None, "", *ACTIVATION_NAMES),
+        "asm_div_value": POSITIVE_NUMBER,
     }
 
     def validate(self) -> None:
@@ -148,14 +156,28 @@ class XLMConfig(PreTrainedConfig):
         if self.id2lang and not self.lang2id:
             self._set("lang2id", {name: index for index, name in self.id2lang.items()})
         expect(self.emb_dim % self.n_heads == 0, "emb_dim", f"a multiple of n_heads ({self.n_heads})", self.emb_dim)
-        expect(self.pad_index < self.vocab_size, "pad_index", f"below vocab_size ({self.vocab_size})", self.pad_index)
+        for name in SPECIAL_INDICES:
+            index = getattr(self, name)
+            expect(index < self.vocab_size, name, f"below vocab_size ({self.vocab_size})", index)
+        for layer, heads in self.pruned_heads.items():
+            expect(
+                0 <= layer < self.n_layers
+                and all(0 <= head < self.n_heads for head in heads)
+                and len(heads) < self.n_heads,
+                "pruned_heads",
+                f"heads below n_heads ({self.n_heads}) of layers below n_layers ({self.n_layers}), not all of a layer",
+                self.pruned_heads,
+            )
         largest = max(self.lang2id.values(), default=0)
         if self.uses_lang_embeddings:
             expect(largest < self.n_langs, "lang2id", f"ids below n_langs ({self.n_langs})", self.lang2id)
         if self.asm:
-            cutoffs = self.asm_cutoffs or []
+            cutoffs = self.asm_cutoffs
             expect(
-                bool(cutoffs) and all(is_int(c) for c in cutoffs) and cutoffs == sorted(set(cutoffs)),
+                isinstance(cutoffs, list)
+                and bool(cutoffs)
+                and all(is_int(cutoff) and 0 < cutoff < self.vocab_size for cutoff in cutoffs)
+                and cutoffs == sorted(set(cutoffs)),
                 "asm_cutoffs",
                 "an increasing list of word ids when asm is True",
                 self.asm_cutoffs,

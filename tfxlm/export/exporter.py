@@ -18,11 +18,12 @@ def export_model(model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, 
     """Exports a model as the next version under `path`, after checking that the export answers as the model does.
 
     The SavedModel has two signatures, both of `input_ids` int32 (batch, length), `lengths` int32 (batch,) and, for a
-    model with language embeddings, `langs` int32 (batch, length):
+    model with language embeddings, `langs` int32 (batch, length); every row has at least one token:
 
     - `serving_default`, small answers: `label` (batch,), `score` (batch,) and `scores` (batch, num_labels) of a
-      classifier; `ids` and `scores` (batch, length, 5) of the best tokens of a language model; `embedding`
-      (batch, dim), the mean hidden state, of a model without a head.
+      classifier; `scores` alone, the values themselves, of a regression (`problem_type` "regression", or one label);
+      `ids` and `scores` (batch, length, 5) of the best tokens of a language model; `embedding` (batch, dim), the mean
+      hidden state, of a model without a head.
     - `outputs`: everything the model returns, such as `logits`.
 
     Beside it, ``assets.extra`` holds the configuration with the labels, the tokenizer's files, warm-up requests and a
@@ -30,7 +31,7 @@ def export_model(model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, 
 
     Args:
         model: a tfxlm model; its dtype is kept.
-        tokenizer: the tokenizer whose files go with it, or None.
+        tokenizer: the tokenizer whose files go with it (anything with `save_pretrained`), or None.
         path: folder of the served model, for example ``exported/intent``; its name is the model's name.
         version: version number; one more than the largest there is, by default.
 
@@ -38,10 +39,11 @@ def export_model(model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, 
         The version's folder, for example ``exported/intent/1``.
 
     Raises:
-        InputError: when `version` is not a positive integer.
-        OutputExistsError: when that version exists already.
-        ExportError: when the class has no signatures, or the export, reloaded in a fresh process, does not answer as
-            the model does. Nothing is left behind then.
+        InputError: when `version` is not a positive integer, or the tokenizer cannot be saved or does not fit the
+            model.
+        OutputExistsError: when that version exists already, or `path` is a file.
+        ExportError: when the class has no signatures, its answers have no labels, or the export, reloaded in a fresh
+            process, does not answer as the model does. Nothing is left behind then.
 
     Example:
         >>> import tfxlm  # doctest: +SKIP
@@ -50,6 +52,7 @@ def export_model(model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, 
     """
     if not isinstance(model, TFPreTrainedModel):
         raise ExportError(f"export_model exports tfxlm models, got {type(model).__name__}.")
+    extras.check_tokenizer(model, tokenizer)
     path = Path(path)
     target = path / str(_next_version(path) if version is None else _checked(version))
     signatures, specs = make_signatures(model), input_specs(model)

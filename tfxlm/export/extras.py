@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfxlm._version import __version__
+from tfxlm.errors import InputError, LanguageError
 from tfxlm.files import write_json
 from tfxlm.models import TFPreTrainedModel
 
@@ -20,6 +21,35 @@ from tfxlm.models import TFPreTrainedModel
 FOLDER = "assets.extra"
 WARMUP_FILE = "tf_serving_warmup_requests"
 MANIFEST_FILE = "manifest.json"
+
+
+def check_tokenizer(model: TFPreTrainedModel, tokenizer: Any) -> None:
+    """Checks that a tokenizer can go with a model; None always can.
+
+    Raises:
+        InputError: when it cannot be saved, or has ids that the model does not have.
+        LanguageError: when its languages are not the model's.
+    """
+    if tokenizer is None:
+        return
+    if not callable(getattr(tokenizer, "save_pretrained", None)):
+        raise InputError(
+            f"tokenizer must be a tokenizer with save_pretrained, or None; got {type(tokenizer).__name__}. Load one "
+            "with XLMTokenizer.from_pretrained(...)."
+        )
+    vocab_size = model.config.vocab_size
+    largest = max(getattr(tokenizer, "get_vocab", dict)().values(), default=-1)
+    if largest >= vocab_size:
+        raise InputError(
+            f"The tokenizer has ids up to {largest}, but the model's vocab_size is {vocab_size}. Export the tokenizer "
+            "that the model was trained with."
+        )
+    known, given = getattr(model.config, "lang2id", None), getattr(tokenizer, "lang2id", None)
+    if known and given and dict(known) != dict(given):
+        raise LanguageError(
+            f"The tokenizer's languages are {dict(given)}, the model's are {dict(known)}. Export the tokenizer that "
+            "the model was trained with."
+        )
 
 
 def write_config_and_tokenizer(folder: Path, model: TFPreTrainedModel, tokenizer: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfxlm.errors import ExportError
+from tfxlm.heads.classification import problem_of
 from tfxlm.heads.decode import classification_scores, mean_embedding, top_tokens
 from tfxlm.models import (
     ModelOutput,
@@ -36,8 +37,17 @@ INPUTS = {
 
 
 def _classification(model: TFPreTrainedModel, outputs: ModelOutput, inputs: Tensors) -> Tensors:
-    scores = classification_scores(outputs["logits"], model.config.problem_type)
-    labels = tf.constant([model.config.id2label[index] for index in range(model.config.num_labels)])
+    config, width = model.config, outputs["logits"].shape[-1]
+    if width != config.num_labels:
+        raise ExportError(
+            f"The head of this {type(model).__name__} gives {width} numbers for a text, but id2label names "
+            f"{config.num_labels} labels, so its answers have no names. Export a model whose configuration has "
+            "summary_use_proj=True and summary_proj_to_labels=True."
+        )
+    scores = classification_scores(outputs["logits"], config.problem_type)
+    if problem_of(None, config.num_labels, config.problem_type) == "regression":
+        return {"scores": scores}  # numbers, of which none is the best
+    labels = tf.constant([config.id2label[index] for index in range(config.num_labels)])
     return {
         "label": tf.gather(labels, tf.argmax(scores, axis=-1)),
         "score": tf.reduce_max(scores, axis=-1),
@@ -81,8 +91,7 @@ def make_signatures(model: TFPreTrainedModel) -> dict[str, Callable[..., Tensors
         raise ExportError(f"{type(model).__name__} has no serving signatures. Classes that have: {known}.")
 
     def run(inputs: Tensors) -> ModelOutput:
-        _check_shapes(inputs)
-        return model(dict(inputs), training=False, return_dict=True)
+        return model(_checked(inputs), training=False, return_dict=True)
 
     def default(**inputs: tf.Tensor) -> Tensors:
         return answer(model, run(inputs), inputs)
@@ -93,14 +102,33 @@ def make_signatures(model: TFPreTrainedModel) -> dict[str, Callable[..., Tensors
     return {DEFAULT: default, FULL: full}
 
 
-def _check_shapes(inputs: Tensors) -> None:
-    """Adds assertions to the graph: shapes are only known when a request comes, and would broadcast otherwise."""
-    shape = tf.shape(inputs["input_ids"])
-    expected = {"lengths": (shape[:1], "(batch,)"), "langs": (shape, "(batch, length)")}
-    for name, (wanted, text) in expected.items():
-        if name in inputs:
-            message = f"{name} must have shape {text}, with the sizes that input_ids (batch, length) has."
-            tf.debugging.assert_equal(tf.shape(inputs[name]), wanted, message=message)
+def _checked(inputs: Tensors) -> Tensors:
+    """Adds assertions to the graph: sizes are only known when a request comes, and would broadcast otherwise.
+
+    Returns:
+        The inputs, for what may only run once the assertions hold.
+    """
+    shape, lengths = tf.shape(inputs["input_ids"]), inputs["lengths"]
+    sizes = {"lengths": (shape[:1], "(batch,)"), "langs": (shape, "(batch, length)")}
+    rules = [(shape[1] >= 1, "input_ids must have shape (batch, length) with a length of at least 1.")]
+    rules += [
+        (
+            tf.reduce_all(tf.shape(inputs[name]) == size),
+            f"{name} must have shape {text}, with the sizes that input_ids (batch, length) has.",
+        )
+        for name, (size, text) in sizes.items()
+        if name in inputs
+    ]
+    # No row is without tokens, not even those that a server fills a batch up with: they are copies.
+    real = tf.reduce_all((lengths >= 1) & (lengths <= shape[1]))
+    rules.append((real, "lengths must be at least 1 and at most the length of input_ids."))
+    checks: list[Any] = []
+    for holds, message in rules:
+        # One after the other, so that a request that breaks several rules always gets the same message.
+        with tf.control_dependencies(checks):
+            checks = [tf.debugging.Assert(holds, [message], summarize=1)]
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(tensor) for name, tensor in inputs.items()}
 
 
 def flat_outputs(outputs: Any) -> Tensors:

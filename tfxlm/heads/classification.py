@@ -8,33 +8,39 @@ import keras
 from keras import ops
 
 from tfxlm.errors import InputError
+from tfxlm.heads.labels import IGNORED_LABEL, checked_ids, fits, is_integer
+
+WAY_OUT = (
+    ' Set problem_type="single_label_classification", "multi_label_classification" or "regression" in the '
+    "configuration if another problem is meant."
+)
 
 
 def problem_of(labels: Any, num_labels: int, problem_type: str | None = None) -> str:
     """Returns which problem a head solves.
 
     Args:
-        labels: the labels, whose dtype decides when nothing else does.
+        labels: the labels, whose dtype decides when nothing else does; None where there are none.
         num_labels: outputs of the head; one means regression.
         problem_type: an explicit choice, or None.
 
     Returns:
-        "regression", "single_label_classification" (integer labels) or "multi_label_classification".
+        "regression", "single_label_classification" (integer labels, or none) or "multi_label_classification" (others).
     """
     if problem_type is not None:
         return problem_type
     if num_labels == 1:
         return "regression"
-    integer = not keras.backend.is_float_dtype(keras.backend.standardize_dtype(labels.dtype))
-    return "single_label_classification" if integer else "multi_label_classification"
+    several = labels is not None and not is_integer(labels)
+    return "multi_label_classification" if several else "single_label_classification"
 
 
 def classification_loss(labels: Any, logits: Any, sample_weight: Any = None, *, problem_type: str | None = None) -> Any:
     """Returns the mean loss of a batch: squared error, cross-entropy, or binary cross-entropy per label.
 
     Args:
-        labels: (batch,) or (batch, 1) integers for one label of several; (batch, num_labels) of 0 and 1 for several
-            at once; (batch,) or (batch, num_labels) numbers for regression.
+        labels: (batch,) or (batch, 1) integers for one label of several, -100 for a row that does not count;
+            (batch, num_labels) of 0 and 1 for several at once; (batch,) or (batch, num_labels) numbers for regression.
         logits: (batch, num_labels).
         sample_weight: (batch,) or None.
         problem_type: see `problem_of`.
@@ -43,23 +49,33 @@ def classification_loss(labels: Any, logits: Any, sample_weight: Any = None, *, 
         float32 scalar.
 
     Raises:
-        InputError: when the labels' shape does not fit the problem.
+        InputError: when dtype, shape or values of the labels do not fit the problem.
     """
-    num_labels = logits.shape[-1]
+    batch, num_labels = logits.shape
     logits = ops.cast(logits, "float32")
-    problem = problem_of(labels, num_labels, problem_type)
-    if problem == "single_label_classification":
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100, dtype="float32")
-        return loss(ops.reshape(labels, (-1,)), logits, sample_weight)
-    if problem == "regression" and num_labels == 1:
-        labels = ops.reshape(labels, (-1, 1))
-    if len(labels.shape) != 2 or labels.shape[-1] not in (None, num_labels):
+    labels = ops.convert_to_tensor(labels)
+    dtype = keras.backend.standardize_dtype(labels.dtype)
+    if dtype == "string":
         raise InputError(
-            f"For {problem} with {num_labels} labels, labels must have shape (batch, {num_labels}), "
-            f"got {tuple(labels.shape)}. Set config.problem_type if another problem is meant."
+            f"labels must be numbers, got strings of shape {tuple(labels.shape)}. Turn names into ids: config.label2id."
         )
+    problem = problem_of(labels, num_labels, problem_type)
+    shapes: list[tuple[int | None, ...]] = [(batch, num_labels)]
+    if problem == "single_label_classification" or num_labels == 1:
+        shapes = [(batch,), (batch, 1)]
+    if not any(fits(tuple(labels.shape), shape) for shape in shapes):
+        raise InputError(
+            f"For {problem} with num_labels = {num_labels}, labels must have shape {' or '.join(map(str, shapes))}, "
+            f"got {dtype} of shape {tuple(labels.shape)}.{WAY_OUT}"
+        )
+    if problem == "single_label_classification":
+        ids = ops.reshape(checked_ids(labels, num_labels, "num_labels", WAY_OUT), (-1,))
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED_LABEL, dtype="float32")
+        return loss(ids, logits, sample_weight)
     kinds = {
         "regression": keras.losses.MeanSquaredError(dtype="float32"),
         "multi_label_classification": keras.losses.BinaryCrossentropy(from_logits=True, dtype="float32"),
     }
-    return kinds[problem](ops.cast(labels, "float32"), logits, sample_weight)
+    # Reshaped rather than broadcast: one row of labels must not stand for a whole batch.
+    targets = ops.reshape(ops.cast(labels, "float32"), ops.shape(logits))
+    return kinds[problem](targets, logits, sample_weight)

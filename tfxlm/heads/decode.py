@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from keras import ops
 
+from tfxlm.backend import softmax
+from tfxlm.heads.classification import problem_of
+
 TOP_K = 5
+
+# From logits to scores, by problem.
+SCORES: Mapping[str, Callable[[Any], Any]] = {
+    "multi_label_classification": ops.sigmoid,
+    "regression": lambda logits: logits,
+    "single_label_classification": softmax,
+}
 
 
 def classification_scores(logits: Any, problem_type: str | None = None) -> Any:
@@ -14,19 +25,14 @@ def classification_scores(logits: Any, problem_type: str | None = None) -> Any:
 
     Args:
         logits: (batch, num_labels).
-        problem_type: see `tfxlm.configs.PreTrainedConfig`; without it one label means regression, several mean one
-            of them.
+        problem_type: see `tfxlm.configs.PreTrainedConfig`; without it `problem_of` decides.
 
     Returns:
         float32 (batch, num_labels): probabilities that add up to one; a probability for each label with
         "multi_label_classification"; the values themselves with "regression".
     """
     logits = ops.cast(logits, "float32")
-    if problem_type == "multi_label_classification":
-        return ops.sigmoid(logits)
-    if problem_type == "regression" or (problem_type is None and logits.shape[-1] == 1):
-        return logits
-    return ops.softmax(logits, axis=-1)
+    return SCORES[problem_of(None, logits.shape[-1], problem_type)](logits)
 
 
 def top_tokens(logits: Any, k: int = TOP_K) -> tuple[Any, Any]:

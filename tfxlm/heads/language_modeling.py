@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from tfxlm.backend import check_range
+from tfxlm.backend import check_range, to_int32
 from tfxlm.errors import InputError
-
-IGNORED_LABEL = -100
+from tfxlm.heads.labels import IGNORED_LABEL, checked_ids, fits
 
 
 def select_positions(hidden_states: Any, masked_positions: Any = None, logits_to_keep: Any = None) -> Any:
@@ -33,21 +34,36 @@ def select_positions(hidden_states: Any, masked_positions: Any = None, logits_to
     length = ops.shape(hidden_states)[1]
     if masked_positions is not None:
         positions = _checked(masked_positions, length, "masked_positions", ("batch", "P"))
+        batch = hidden_states.shape[0]
+        if not fits(tuple(positions.shape), (batch, None)):
+            raise InputError(f"masked_positions must have {batch} rows, as the batch has, got {positions.shape[0]}.")
         return ops.take_along_axis(hidden_states, positions[:, :, None], axis=1)
-    if logits_to_keep is None or (isinstance(logits_to_keep, int) and logits_to_keep == 0):
-        return hidden_states
-    if isinstance(logits_to_keep, int):
-        if logits_to_keep < 0:
-            raise InputError(f"logits_to_keep must be 0 (all), a count, or positions; got {logits_to_keep}.")
-        return hidden_states[:, -logits_to_keep:]
-    return ops.take(hidden_states, _checked(logits_to_keep, length, "logits_to_keep", ("P",)), axis=1)
+    count = 0 if logits_to_keep is None else _count(logits_to_keep)
+    if count is None:
+        return ops.take(hidden_states, _checked(logits_to_keep, length, "logits_to_keep", ("P",)), axis=1)
+    return hidden_states[:, -count:] if count else hidden_states
+
+
+def _count(logits_to_keep: Any) -> int | None:
+    """Returns `logits_to_keep` as a number, None when it holds positions."""
+    is_flag = isinstance(logits_to_keep, bool | np.bool_)
+    try:
+        count = operator.index(logits_to_keep)
+    except TypeError:
+        count = None
+    if is_flag or (count is not None and count < 0):
+        raise InputError(f"logits_to_keep must be 0 (all), a count, or positions; got {logits_to_keep}.")
+    return count
 
 
 def _checked(positions: Any, length: Any, name: str, axes: tuple[str, ...]) -> Any:
-    positions = ops.cast(ops.convert_to_tensor(positions), "int32")
-    if len(positions.shape) != len(axes):
-        raise InputError(f"{name} must have axes ({', '.join(axes)}), got shape {tuple(positions.shape)}.")
-    return check_range(positions, length, f"{name} must be positions within the sequence.")
+    positions = ops.convert_to_tensor(positions)
+    dtype = keras.backend.standardize_dtype(positions.dtype)
+    if len(positions.shape) != len(axes) or not keras.backend.is_int_dtype(dtype):
+        raise InputError(
+            f"{name} must be integers with axes ({', '.join(axes)}), got {dtype} of shape {tuple(positions.shape)}."
+        )
+    return check_range(to_int32(positions), length, f"{name} must be positions within the sequence.")
 
 
 def language_modeling_loss(labels: Any, logits: Any, sample_weight: Any = None) -> Any:
@@ -62,16 +78,15 @@ def language_modeling_loss(labels: Any, logits: Any, sample_weight: Any = None) 
         float32 scalar.
 
     Raises:
-        InputError: when there is not one label for each position.
+        InputError: when there is not one label for each position, or a label is not a token's id.
     """
     positions = tuple(logits.shape[:-1])
-    fits = len(labels.shape) == len(positions) and all(
-        a is None or b is None or a == b for a, b in zip(labels.shape, positions, strict=True)
-    )
-    if not fits:
+    labels = ops.convert_to_tensor(labels)
+    if not fits(tuple(labels.shape), positions):
         raise InputError(
             f"labels must have shape {positions}, one for each position with logits, got {tuple(labels.shape)}."
         )
+    labels = checked_ids(labels, logits.shape[-1], "vocab_size")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED_LABEL, dtype="float32")
     if sample_weight is not None and len(sample_weight.shape) == 1:
         sample_weight = sample_weight[:, None]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfxlm.backend import softmax
 from tfxlm.layers.padding import Rows
 
 
@@ -77,7 +78,7 @@ class MultiHeadAttention(keras.layers.Layer):
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
         if bias is not None:
             scores = scores + ops.cast(bias, scores.dtype)
-        weights = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
+        weights = ops.cast(softmax(scores), self.compute_dtype)
         weights = self.dropout(weights, training=training)
         if head_mask is not None:
             weights = weights * ops.cast(head_mask, weights.dtype)

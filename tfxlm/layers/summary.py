@@ -12,16 +12,18 @@ from keras import ops
 class SequenceSummary(keras.layers.Layer):
     """Takes one vector from a sequence, then dropout, projection, activation and dropout.
 
-    All types but "first" read the mask, so that the answer does not depend on padding.
+    All kinds read the mask, so that the answer does not depend on padding, on whichever side it is. A row without real
+    positions counts as one whose first position is real.
 
     Args:
         dim: width of the hidden states.
-        kind: "first", "last" or "mean" of the real positions, or "cls_index" for a given position (the last real one
+        kind: "first", "last" or "mean" of the real positions ("first" of a row whose position 0 is masked is the first
+            one that is not), or "cls_index" for a given position (the last real one
             when none is given).
         projection_dim: width of the projection; None leaves the projection out.
         activation: after the projection: a function, or the name of a Keras activation; None for none.
         first_dropout, last_dropout: rates before the projection and after the activation.
-        over_padding: whether "last", "mean" and a missing `cls_index` count padding as positions too.
+        over_padding: whether all kinds, and a missing `cls_index`, count padding as positions too.
         kernel_initializer: of the projection.
 
     Call arguments:
@@ -74,15 +76,17 @@ class SequenceSummary(keras.layers.Layer):
         return self.last_dropout(self.activation(x), training=training)
 
     def _vector(self, hidden_states: Any, mask: Any, cls_index: Any) -> Any:
-        if self.kind == "first":
-            return hidden_states[..., 0, :]
         if self.kind == "mean":
             # The sum of a long sequence is past the precision of half types, and may be past their range.
             weights = ops.cast(mask, "float32")[..., None]
             count = ops.maximum(ops.sum(weights, axis=-2), 1)
             mean = ops.sum(ops.cast(hidden_states, "float32") * weights, axis=-2) / count
             return ops.cast(mean, hidden_states.dtype)
-        if self.kind == "last" or cls_index is None:
+        if self.kind == "first":
+            if self.over_padding:
+                return hidden_states[..., 0, :]
+            cls_index = ops.argmax(ops.cast(mask, "int32"), axis=-1)
+        elif self.kind == "last" or cls_index is None:
             positions = ops.arange(ops.shape(mask)[-1])
             cls_index = ops.max(ops.where(mask, positions, 0), axis=-1)
         index = ops.cast(cls_index, "int32")[..., None, None]

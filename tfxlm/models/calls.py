@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import inspect
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
-from keras import backend, ops
+from keras import ops
 
-from tfxlm.errors import InputError
+from tfxlm.backend import how_to_densify, to_int32
+from tfxlm.errors import ArgumentError, InputError
 
-# What these arguments hold is an id or a count, so it must be an integer.
-INTEGER_ARGUMENTS = frozenset({"input_ids", "langs", "token_type_ids", "position_ids", "lengths", "masked_positions"})
-TENSOR_ARGUMENTS = INTEGER_ARGUMENTS | {"attention_mask", "head_mask", "inputs_embeds", "labels"}
+# Whether a dtype is of a kind, by what messages call the kind.
+KINDS: Mapping[str, Callable[[str], bool]] = {
+    "integers": keras.backend.is_int_dtype,
+    "floating point numbers": keras.backend.is_float_dtype,
+    "numbers": lambda dtype: dtype != "string",
+}
+
+# The kind of each argument that is a tensor.
+TENSOR_ARGUMENTS: Mapping[str, str] = {
+    # Ids and counts.
+    **dict.fromkeys(
+        ("input_ids", "langs", "token_type_ids", "position_ids", "lengths", "masked_positions"), "integers"
+    ),
+    "inputs_embeds": "floating point numbers",
+    **dict.fromkeys(("attention_mask", "head_mask", "labels"), "numbers"),
+}
 
 
 def make_signature(positional: Sequence[str], keyword_only: Sequence[str] = ()) -> inspect.Signature:
@@ -35,9 +51,10 @@ def gather_arguments(signature: inspect.Signature, args: Sequence[Any], kwargs: 
     The first argument may hold all of them: a dict by name, a list or tuple in order.
 
     Raises:
-        InputError: see `spread_first` and `to_tensor`.
+        ArgumentError: see `bind` and `spread_first`.
+        InputError: see `to_tensor`.
     """
-    arguments = spread_first(dict(signature.bind(*args, **kwargs).arguments), tuple(signature.parameters))
+    arguments = spread_first(signature, bind(signature, args, kwargs))
     return {name: to_tensor(name, value) for name, value in arguments.items() if value is not None}
 
 
@@ -54,51 +71,100 @@ def make_call(signature: inspect.Signature) -> Callable[..., Any]:
     return call
 
 
-def spread_first(arguments: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Takes a dict, list or tuple given as the first argument apart.
+def bind(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns arguments by name, without those that are None.
 
     Raises:
-        InputError: for a name the model does not take, more values than it takes, or an argument given twice.
+        ArgumentError: for a name the model does not take, more values than it takes, or an argument given twice.
     """
-    first = arguments.get(names[0])
+    names = tuple(signature.parameters)
+    positional = [name for name, it in signature.parameters.items() if it.kind is it.POSITIONAL_OR_KEYWORD]
+    if len(args) > len(positional):
+        raise ArgumentError(
+            f"The model takes {len(positional)} inputs by position ({', '.join(positional)}), got {len(args)}."
+        )
+    unknown = [str(name) for name in kwargs if name not in names]
+    if unknown:
+        raise ArgumentError(
+            f"The model does not take {', '.join(map(repr, unknown))}. It takes: {', '.join(names)}. "
+            "Remove the others from the call or batch."
+        )
+    return merge(dict(zip(positional, args, strict=False)), kwargs, "by position")
+
+
+def merge(first: Mapping[str, Any], second: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns the arguments of both that are not None.
+
+    Raises:
+        ArgumentError: when one is given in both; `where` says what the first are.
+    """
+    left, right = ({name: value for name, value in given.items() if value is not None} for given in (first, second))
+    twice = [name for name in left if name in right]
+    if twice:
+        raise ArgumentError(f"Given twice, {where} and by name: {', '.join(twice)}. Give each once.")
+    return left | right
+
+
+def spread_first(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Takes a dict, list or tuple given as the first argument apart; rows of numbers are one tensor and stay.
+
+    Raises:
+        ArgumentError: as `bind`.
+    """
+    main = next(iter(signature.parameters))
+    first = arguments.get(main)
     if isinstance(first, Mapping):
-        inner = dict(first)
-    elif isinstance(first, list | tuple):
-        if len(first) > len(names):
-            raise InputError(f"The model takes {len(names)} inputs ({', '.join(names)}), got {len(first)}.")
-        inner = dict(zip(names, first, strict=False))
+        inner = bind(signature, (), first)
+    elif isinstance(first, list | tuple) and not _is_numbers(first, depth=2):
+        inner = bind(signature, first, {})
     else:
         return arguments
-    unknown = [str(name) for name in inner if name not in names]
-    if unknown:
-        raise InputError(
-            f"The model does not take {', '.join(map(repr, unknown))}. It takes: {', '.join(names)}. "
-            "Remove the others from the batch."
-        )
-    outer = {name: value for name, value in arguments.items() if name != names[0] and value is not None}
-    twice = [name for name in outer if inner.get(name) is not None]
-    if twice:
-        raise InputError(f"Given twice, in the first argument and by name: {', '.join(twice)}.")
-    return inner | outer
+    outer = {name: value for name, value in arguments.items() if name != main}
+    return merge(inner, outer, "in the first argument")
+
+
+def _is_numbers(value: Any, depth: int) -> bool:
+    """Whether lists or tuples, nested up to `depth`, begin with a number."""
+    while depth and isinstance(value, list | tuple) and value:
+        value, depth = value[0], depth - 1
+    return isinstance(value, numbers.Number | np.generic)
 
 
 def to_tensor(name: str, value: Any) -> Any:
-    """Converts a call argument to a tensor; integers of any width become int32.
+    """Converts a call argument to a tensor.
+
+    Integers of any width become int32, and those that do not fit the nearest number that does: they are out of range.
 
     Raises:
-        InputError: when an argument that holds ids is not of an integer type.
+        InputError: when the argument is not a dense tensor of its kind.
     """
     if name not in TENSOR_ARGUMENTS:
         return value
+    kind = TENSOR_ARGUMENTS[name]
+    way = how_to_densify(value)
+    if way is not None:
+        raise InputError(f"{name} must be a dense tensor, got a {type(value).__name__}. Make one with {way}.")
     if isinstance(value, list | tuple):
-        value = np.asarray(value)
-    tensor = ops.convert_to_tensor(value)
-    dtype = backend.standardize_dtype(tensor.dtype)
-    if name in INTEGER_ARGUMENTS:
-        if "int" not in dtype:
-            raise InputError(f"{name} must be integers, got {dtype} of shape {tuple(tensor.shape)}.")
-        return ops.cast(tensor, "int32")
-    return tensor
+        value = _to_array(name, kind, value)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
+        raise InputError(f"{name} must be {kind}, got {value.dtype.name} of shape {value.shape}.")
+    try:
+        tensor = ops.convert_to_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be {kind} in a tensor, array or list, got {type(value).__name__}.") from error
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    if not KINDS[kind](dtype):
+        raise InputError(f"{name} must be {kind}, got {dtype} of shape {tuple(tensor.shape)}.")
+    return to_int32(tensor) if keras.backend.is_int_dtype(dtype) and name != "attention_mask" else tensor
+
+
+def _to_array(name: str, kind: str, value: Sequence[Any]) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(
+            f"{name} must be {kind} in rows of one length: {error} Pad them: tokenizer(..., padding=True)."
+        ) from error
 
 
 def check_grid(inputs: dict[str, Any], max_length: int, dim: int) -> None:
@@ -121,7 +187,10 @@ def check_grid(inputs: dict[str, Any], max_length: int, dim: int) -> None:
         expected = "(batch, length)" if rank == 2 else f"(batch, length, {dim})"
         raise InputError(f"{name} must have shape {expected}, got {tuple(words.shape)}.")
     batch, length = words.shape[:2]
-    if length is not None and length > max_length:
+    if length == 0:
+        raise InputError(f"{name} must have a length of at least 1, got shape {tuple(words.shape)}.")
+    # The default positions are 0, 1, 2, ...; given ones may repeat, and each is checked when it is looked up.
+    if inputs.get("position_ids") is None and length is not None and length > max_length:
         raise InputError(
             f"A sequence of {length} tokens is longer than max_position_embeddings = {max_length}. "
             f"Truncate it: tokenizer(..., truncation=True, max_length={max_length})."
@@ -139,12 +208,16 @@ def check_grid(inputs: dict[str, Any], max_length: int, dim: int) -> None:
             raise InputError(f"{other} must have shape {expected_shape}, as {name} has, got {shape}.")
 
 
-def check_head_mask(head_mask: Any, num_layers: int, num_heads: int) -> None:
+def check_head_mask(head_mask: Any, num_layers: int, num_heads: int, is_pruned: bool = False) -> None:
     """Checks the shape of `head_mask`, which may be None.
 
     Raises:
-        InputError: when it is not (heads,) or (layers, heads).
+        InputError: when it is not (heads,) or (layers, heads), or the layers of a pruned model differ in heads.
     """
+    if head_mask is not None and is_pruned:
+        raise InputError(
+            "A model with pruned_heads takes no head_mask: its layers have different heads. Leave head_mask out."
+        )
     shapes = ((num_heads,), (num_layers, num_heads))
     if head_mask is not None and tuple(head_mask.shape) not in shapes:
         raise InputError(f"head_mask must have shape {shapes[0]} or {shapes[1]}, got {tuple(head_mask.shape)}.")

@@ -75,8 +75,8 @@ def load(
             return None if source is None else _reader(checkpoint, source)
 
         fill(model, initializer_of)
-    if report.new:
-        logger.warning("%s", report)
+    if report.new or report.unused:
+        logger.log(logging.WARNING if report.new else logging.INFO, "%s", report)
     return model, report
 
 
@@ -98,7 +98,6 @@ def save(model: keras.Model, name_map: NameMap, folder: Path, *, bare: bool, max
     Returns:
         The files written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
 
     def lazy(path: str, weight: keras.Variable) -> Lazy:
         match = name_map.match_variable(path)

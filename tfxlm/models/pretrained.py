@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,10 +13,29 @@ import keras
 
 from tfxlm.checkpoints import LoadReport, NameMap
 from tfxlm.configs import HUB_OPTIONS, PreTrainedConfig
-from tfxlm.errors import ConfigError, InputError
+from tfxlm.errors import ArgumentError, ConfigError, InputError
 from tfxlm.models import loading
 from tfxlm.models.calls import gather_arguments, make_call, make_signature
 from tfxlm.models.outputs import ModelOutput
+
+
+def dtype_policy(dtype: Any) -> keras.DTypePolicy:
+    """Returns the Keras dtype policy for the `dtype` argument of a model; None means the global one.
+
+    Raises:
+        ConfigError: when it is not a floating point dtype or policy.
+    """
+    try:
+        policy = keras.dtype_policies.get(dtype)
+        is_float = keras.backend.is_float_dtype(policy.compute_dtype)
+    except (AttributeError, TypeError, ValueError):
+        is_float = False
+    if not is_float:
+        raise ConfigError(
+            f'dtype must be a floating point dtype or a Keras dtype policy, such as "float32", "float16" or '
+            f'"mixed_bfloat16"; got {dtype!r}.'
+        )
+    return policy
 
 
 class TFPreTrainedModel(keras.Model):
@@ -30,7 +50,8 @@ class TFPreTrainedModel(keras.Model):
         name: name of the Keras model.
 
     Raises:
-        ConfigError: when `config` belongs to another family, or asks for what the class cannot do.
+        ConfigError: when `config` belongs to another family, or asks for what the class cannot do, and when `dtype` is
+            no floating point dtype or policy.
     """
 
     config_class: ClassVar[type[PreTrainedConfig]]
@@ -61,7 +82,7 @@ class TFPreTrainedModel(keras.Model):
                 f"{type(self).__name__} needs a {self.config_class.__name__}, got {type(config).__name__}."
             )
         # Inputs are not cast to the compute dtype at the door: labels and masks keep their precision.
-        super().__init__(dtype=dtype, name=name, autocast=False)
+        super().__init__(dtype=dtype_policy(dtype), name=name, autocast=False)
         self.config = config
         self.make_layers(config)
         self.build()
@@ -161,6 +182,8 @@ class TFPreTrainedModel(keras.Model):
         *,
         config: PreTrainedConfig | str | Path | None = None,
         dtype: Any = None,
+        torch_dtype: Any = None,
+        from_pt: bool = True,
         output_loading_info: bool = False,
         ignore_mismatched_sizes: bool = False,
         **options: Any,
@@ -171,7 +194,10 @@ class TFPreTrainedModel(keras.Model):
             name_or_path: folder with ``config.json`` and weights (safetensors or zip ``.bin``, whole or sharded), or
                 name of a hub repository.
             config: a configuration to use in place of the stored one.
-            dtype: Keras dtype or policy of the model, whatever the file's; the global policy by default.
+            dtype: Keras dtype or policy of the model, whatever the file's; "auto" for the dtype that the configuration
+                names; the global policy by default.
+            torch_dtype: another name for `dtype`.
+            from_pt: accepted and without effect: files are in PyTorch's layout.
             output_loading_info: whether to return the `LoadReport` too.
             ignore_mismatched_sizes: whether head weights of another shape are freshly initialised instead of refused.
             **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`; anything else replaces a
@@ -184,15 +210,26 @@ class TFPreTrainedModel(keras.Model):
             CheckpointNotFoundError: when there is no such folder, repository or file.
             CorruptFileError, UnsafeFileError: when a file is broken, or asks for more than weights.
             WeightMismatchError: when names or shapes do not fit; all of them are listed.
-            ConfigError: when the configuration is invalid or of another family.
+            ConfigError: when the configuration is invalid or of another family, or `dtype` is no dtype.
+            InputError: when `name_or_path` is neither a path nor a name.
+            ArgumentError: when `dtype` and `torch_dtype` disagree.
         """
+        if not isinstance(name_or_path, str | os.PathLike):
+            raise InputError(
+                f"from_pretrained needs a folder or the name of a hub repository, got {name_or_path!r}. "
+                f"For a new model without a checkpoint, use {cls.__name__}(config)."
+            )
+        if None not in (dtype, torch_dtype) and dtype != torch_dtype:
+            raise ArgumentError(f"dtype={dtype!r} and torch_dtype={torch_dtype!r} are one argument. Give one of them.")
+        dtype = torch_dtype if dtype is None else dtype
         hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
         if config is None or isinstance(config, str | Path):
             config = cls.config_class.from_pretrained(config or name_or_path, **hub, **options)
         elif options:
             config = config.replace(**options)
+        policy = dtype_policy(config.dtype if isinstance(dtype, str) and dtype == "auto" else dtype)
         model, report = loading.load(
-            lambda: cls(config, dtype=dtype), cls.name_map, name_or_path, hub, ignore_mismatched_sizes
+            lambda: cls(config, dtype=policy), cls.name_map, name_or_path, hub, ignore_mismatched_sizes
         )
         return (model, report) if output_loading_info else model
 

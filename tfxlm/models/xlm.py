@@ -13,7 +13,7 @@ from tfxlm.checkpoints import NameMap
 from tfxlm.checkpoints.maps.xlm import XLM
 from tfxlm.configs import PreTrainedConfig, XLMConfig
 from tfxlm.errors import ConfigError, InputError
-from tfxlm.heads.classification import classification_loss
+from tfxlm.heads.classification import classification_loss, problem_of
 from tfxlm.heads.language_modeling import language_modeling_loss, select_positions
 from tfxlm.layers import (
     EmbeddingTable,
@@ -130,7 +130,7 @@ class XLMBackbone(keras.layers.Layer):
         words = input_ids if inputs_embeds is None else inputs_embeds
         batch, length = ops.shape(words)[:2]
         if lengths is not None:
-            lengths = check_range(lengths, length + 1, "lengths must be at most the sequence length.")
+            lengths = check_range(lengths, length + 1, "lengths must be at most the sequence length: in [0, length].")
         mask = padding_mask(
             batch,
             length,
@@ -194,7 +194,7 @@ class TFXLMPreTrainedModel(TFPreTrainedModel):
         if cache is not None:
             raise InputError("TFXLM models take no cache yet; pass the whole sequence without it.")
         check_grid({**inputs, "langs": langs}, config.max_position_embeddings, config.emb_dim)
-        check_head_mask(inputs.get("head_mask"), config.n_layers, config.n_heads)
+        check_head_mask(inputs.get("head_mask"), config.n_layers, config.n_heads, bool(config.pruned_heads))
         if langs is None and config.uses_lang_embeddings and not self._has_warned_of_langs:
             self._has_warned_of_langs = True
             warnings.warn(
@@ -223,10 +223,11 @@ class TFXLMModel(TFXLMPreTrainedModel):
             them every id but the padding token's is real.
         langs: int (batch, length), the language id of each token (`config.lang2id`).
         token_type_ids: int (batch, length), looked up among the words (a quirk of the original). Leave it out.
-        position_ids: int (batch, length); 0, 1, 2, ... by default.
+        position_ids: int (batch, length); 0, 1, 2, ... by default. With them a sequence may be longer than
+            `max_position_embeddings`.
         lengths: int (batch,), real tokens at the start of each row.
         cache: not supported yet.
-        head_mask: (heads,) or (layers, heads), 0 silences a head.
+        head_mask: (heads,) or (layers, heads), 0 silences a head. Not for models with pruned heads.
         inputs_embeds: float (batch, length, dim), in place of `input_ids`.
         output_attentions, output_hidden_states, return_dict: override the configuration.
         training: whether dropout is on.
@@ -317,6 +318,12 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
 class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
     """XLM with a classification or regression head on one vector per sequence.
 
+    The vector is that of the first real position (`summary_type="first"`): position 0, or where attention_mask or left
+    padding leave it out, the first that is not.
+
+    When the configuration names no `problem_type`, the first labels that reach the model's own loss decide, and the
+    model's `config` keeps the answer: later labels, saved checkpoints and exports follow it, as in the reference.
+
     Args:
         config: `XLMConfig`; `num_labels`, `problem_type` and the `summary_*` fields describe the head.
         dtype: Keras dtype or policy.
@@ -330,7 +337,7 @@ class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
         `TFSequenceClassifierOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMModel`, and when the labels do not fit the problem.
+        InputError: as `TFXLMModel`, and when dtype, shape or values of the labels do not fit the problem.
     """
 
     architecture: ClassVar[str] = "XLMForSequenceClassification"
@@ -363,8 +370,12 @@ class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
         return self.finish(_with_head(TFSequenceClassifierOutput, loss, logits, outputs), return_dict)
 
     def own_loss(self, labels: Any, logits: Any, sample_weight: Any = None) -> Any:
-        """Returns the mean loss of the problem that configuration and labels describe."""
-        return classification_loss(labels, logits, sample_weight, problem_type=self.config.problem_type)
+        """Returns the mean loss of the problem that configuration and labels describe; see the class."""
+        problem = problem_of(labels, self.config.num_labels, self.config.problem_type)
+        loss = classification_loss(labels, logits, sample_weight, problem_type=problem)
+        if self.config.problem_type is None:
+            self.config = self.config.replace(problem_type=problem)
+        return loss
 
 
 def _with_head(kind: type[ModelOutput], loss: Any, logits: Any, outputs: TFBaseModelOutput) -> ModelOutput:

@@ -3,19 +3,9 @@
 For tests, notebooks and small installations; `serving/` shows how to run the stock server on the same exports.
 """
 
-from tfxlm.errors import MissingDependencyError
+from tfxlm.errors import explain_missing
 
-try:
-    import starlette
-    import uvicorn
-except ImportError as error:
-    raise MissingDependencyError(
-        f"The embedded server needs starlette and uvicorn, and {error.name} is not installed. Install them with: "
-        'pip install "tfxlm[serve]"'
-    ) from error
-
-from tfxlm.serve.server import Server
+with explain_missing("The embedded server", "tfxlm[serve]"):
+    from tfxlm.serve.server import Server
 
 __all__ = ["Server"]
-
-del starlette, uvicorn

@@ -24,10 +24,25 @@ _NOISE = re.compile(
 )
 
 
+# Assertions print their text with the escapes of a C string, and bytes beyond ASCII in octal.
+_ASSERTION = re.compile(r"assertion failed: .*", re.DOTALL)
+_ESCAPE = re.compile(rb"\\(?:([0-3][0-7]{2})|(.))", re.DOTALL)
+_CONTROL = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+
+
 def clean_message(message: str) -> str:
     """Reduces an error message of a graph to what it says about the input."""
-    lines = (line.strip() for line in _NOISE.sub("", message).splitlines())
+    said = _ASSERTION.sub(lambda match: _unescaped(match[0]), _NOISE.sub("", message))
+    lines = (line.strip() for line in said.splitlines())
     return " ".join(line for line in lines if line) or "TensorFlow gave no reason."
+
+
+def _unescaped(text: str) -> str:
+    def character(match: re.Match[bytes]) -> bytes:
+        octal, other = match.groups()
+        return bytes([int(octal, 8)]) if octal else _CONTROL.get(other, other)
+
+    return _ESCAPE.sub(character, text.encode("utf-8")).decode("utf-8", errors="replace")
 
 
 def graph_error(error: tf.errors.OpError, model: str) -> ServingError:

@@ -1,6 +1,7 @@
 """Reads the arguments of tokenizer calls, whose forms are many."""
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,11 @@ import numpy as np
 from tfxlm.errors import InputError, TokenizerError
 
 Row = tuple[Any, Any]
+
+#: Options of `transformers`' tokenizers and of its `from_pretrained` that mean nothing here: taken and left out.
+WITHOUT_MEANING = frozenset(
+    ("use_fast", "from_slow", "legacy", "trust_remote_code", "tokenizer_type", "resume_download", "name_or_path")
+)
 
 
 def read_rows(text: Any, text_pair: Any) -> tuple[list[Row], bool]:
@@ -76,11 +82,57 @@ def read_columns(encodings: Any) -> tuple[dict[str, list[Any]], bool]:
     return columns, True
 
 
+def read_ids(token_ids: Any) -> list[int]:
+    """Brings one id or a row of ids into a list.
+
+    Args:
+        token_ids: an int, or a list, array or tensor of them.
+
+    Raises:
+        InputError: there are several rows, or something else than ids.
+    """
+    try:
+        ids = np.asarray(listed(token_ids))
+    except ValueError:  # rows of several lengths
+        ids = np.empty((0, 0))
+    if ids.ndim > 1:
+        raise InputError(
+            f"decode() takes one row of ids, but got {kind(token_ids)} of several. Use batch_decode(), or pass one "
+            "row of it."
+        )
+    if ids.size and ids.dtype.kind not in "iu":
+        raise InputError(f"decode() takes ids, which are whole numbers, but got {token_ids!r:.80}.")
+    return np.atleast_1d(ids).tolist()
+
+
 def listed(values: Any) -> Any:
     """Turns arrays and tensors, also inside a list, into lists and numbers."""
     if isinstance(values, (list, tuple)):
         return [listed(value) for value in values]
     return values if isinstance(values, (int, str)) else np.asarray(values).tolist()
+
+
+def known_options(given: Mapping[str, Any], known: Iterable[str], owner: str) -> dict[str, Any]:
+    """Refuses misspelt options, and leaves out those of `transformers` that mean nothing here.
+
+    Args:
+        given: options by name, as a caller gives them.
+        known: names of the options there are.
+        owner: the class that has them, for the message.
+
+    Returns:
+        The options that mean something.
+
+    Raises:
+        InputError: there is no option of a name.
+    """
+    names = set(known)
+    for name in given:
+        if name not in names | WITHOUT_MEANING:
+            close = difflib.get_close_matches(name, sorted(names), n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else "Leave it out, or write it into tokenizer_config.json."
+            raise InputError(f"{owner} has no option {name!r}. {hint}")
+    return {name: value for name, value in given.items() if name in names}
 
 
 def refuse_unavailable(options: Mapping[str, Any]) -> None:

@@ -1,10 +1,9 @@
 """What the tokenizers of all families share."""
 
+import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
-
-import numpy as np
 
 from tfxlm.errors import InputError
 from tfxlm.tokenizers import arguments, detokenize, storage
@@ -45,6 +44,15 @@ class Tokenizer(Batching):
         split = settings.get("split_special_tokens")
         self.split_special_tokens = split_by_default if split is None else bool(split)
         self.clean_up_tokenization_spaces = bool(settings.get("clean_up_tokenization_spaces"))
+
+    @classmethod
+    def option_names(cls) -> set[str]:
+        """Returns the names of what the constructor takes, entries of ``tokenizer_config.json`` included."""
+        names = {"eos_token", "added_tokens_decoder", "clean_up_tokenization_spaces"}
+        for family in cls.__mro__[: cls.__mro__.index(Tokenizer)]:  # a subclass may hand options on
+            parameters = inspect.signature(family).parameters.values()
+            names |= {one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+        return names
 
     def _prepare(self, text: str) -> str:
         """Returns the text in which special tokens are looked for."""
@@ -89,7 +97,8 @@ class Tokenizer(Batching):
             subfolder: folder inside the folder or repository.
             local_files_only: use the hub cache only.
             cache_dir: hub cache folder.
-            **overrides: arguments of the constructor that replace what the files say.
+            **overrides: arguments of the constructor, or entries of ``tokenizer_config.json``, that replace what the
+                files say. `use_fast`, `trust_remote_code` and the like are taken and mean nothing.
 
         Returns:
             The tokenizer.
@@ -97,6 +106,7 @@ class Tokenizer(Batching):
         Raises:
             CheckpointNotFoundError: the folder, the repository or a vocabulary file does not exist.
             TokenizerError: a file is malformed or belongs to another tokenizer.
+            InputError: there is no option of a name.
         """
         folder = storage.find_folder(
             name_or_path,
@@ -108,7 +118,12 @@ class Tokenizer(Batching):
             cache_dir=cache_dir,
         )
         paths = {argument: folder / name for argument, name in cls.vocabulary_files.items()}
-        tokenizer = cls(**(storage.read_settings(folder, cls.__name__) | paths | overrides))
+        settings = storage.read_settings(folder, cls.__name__) | paths
+        names = cls.option_names()
+        settings |= arguments.known_options(overrides, names | settings.keys(), cls.__name__)
+        tokenizer = cls(**{name: value for name, value in settings.items() if name in names})
+        # What a file holds besides is no option, but is written back.
+        tokenizer.settings |= {name: value for name, value in settings.items() if name not in names}
         if not cls.vocabulary_files.keys() & overrides.keys():
             storage.check_size(folder, tokenizer._pieces_to_ids.values())
         return tokenizer
@@ -124,6 +139,9 @@ class Tokenizer(Batching):
 
         Returns:
             The paths of the files.
+
+        Raises:
+            OutputExistsError: a file stands where the folder should be.
         """
         vocabulary_files = self.save_vocabulary(save_directory, filename_prefix)
         settings = self.settings | {
@@ -182,8 +200,11 @@ class Tokenizer(Batching):
 
         Returns:
             The text.
+
+        Raises:
+            InputError: `token_ids` are rows of ids, or no ids.
         """
-        ids = np.atleast_1d(np.asarray(arguments.listed(token_ids), dtype=np.int64)).tolist()
+        ids = arguments.read_ids(token_ids)
         special = set(self.all_special_tokens)
         apart = {name for name, index in self.special.ids.items() if name not in special or index >= self.vocab_size}
         parts: list[str] = []

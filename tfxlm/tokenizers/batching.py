@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tfxlm.errors import InputError, LanguageError, TokenizerError
 from tfxlm.tokenizers import arguments
 from tfxlm.tokenizers.encoding import BatchEncoding, Lengths, pad_row
@@ -16,6 +18,8 @@ from tfxlm.tokenizers.vocabulary import Vocabulary
 NO_LIMIT = int(1e30)
 #: A limit above this is none.
 _LARGEST_LIMIT = int(1e20)
+#: What has one number per token.
+_ROWS = {"input_ids", "attention_mask", "token_type_ids", "special_tokens_mask", "langs", "position_ids"}
 
 
 class Batching(Vocabulary):
@@ -202,7 +206,8 @@ class Batching(Vocabulary):
 
         Args:
             encoded_inputs: one encoding, a batch, or a list of encodings, with `input_ids`. `attention_mask`,
-                `token_type_ids`, `langs` and `special_tokens_mask` are padded along with them, others are kept.
+                `token_type_ids`, `langs`, `position_ids` and `special_tokens_mask` are padded along with them, others
+                are kept.
             padding: True or ``"longest"``, ``"max_length"``, or False.
             max_length: length for ``"max_length"``.
             pad_to_multiple_of: padded rows have a multiple of this length.
@@ -300,6 +305,7 @@ class Batching(Vocabulary):
             "attention_mask": 0,
             "token_type_ids": self.pad_token_type_id,
             "special_tokens_mask": 1,
+            "position_ids": 0,
         }
         for name in columns.keys() & fills.keys():
             columns[name] = [pad_row(row, length, fills[name], side) for row in columns[name]]
@@ -332,6 +338,8 @@ class Batching(Vocabulary):
             warnings.warn(message, UserWarning, stacklevel=3)
 
 
-def _finish(columns: dict[str, list[Any]], batched: bool, return_tensors: str | None) -> BatchEncoding:
+def _finish(columns: dict[str, Any], batched: bool, return_tensors: str | None) -> BatchEncoding:
+    if return_tensors and not columns["input_ids"]:  # no rows, but a tensor of rows has two axes all the same
+        columns = columns | dict.fromkeys(columns.keys() & _ROWS, np.empty((0, 0), np.int64))
     encoding = BatchEncoding(columns if batched else {name: column[0] for name, column in columns.items()})
     return encoding.convert_to_tensors(return_tensors, prepend_batch_axis=not batched)

@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import optree
 
+from tfxlm import trees
 from tfxlm.errors import InputError
 
 LONGEST, MAX_LENGTH, DO_NOT_PAD = "longest", "max_length", "do_not_pad"
@@ -82,17 +82,7 @@ class BatchEncoding(dict[str, Any]):
         return self
 
 
-def _flatten(batch: BatchEncoding) -> tuple[tuple[Any, ...], tuple[str, ...], tuple[str, ...]]:
-    names = tuple(sorted(batch))
-    return tuple(batch[name] for name in names), names, names
-
-
-def _unflatten(names: tuple[str, ...], values: Iterable[Any]) -> BatchEncoding:
-    return BatchEncoding(zip(names, values, strict=True))
-
-
-# Keras flattens its inputs in this namespace; an unknown subclass of dict would be one opaque leaf.
-optree.register_pytree_node(BatchEncoding, _flatten, _unflatten, namespace="keras")  # type: ignore[arg-type]
+trees.register_mapping(BatchEncoding)
 
 
 def _numpy(rows: Any) -> np.ndarray[Any, Any]:

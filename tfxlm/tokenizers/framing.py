@@ -60,6 +60,12 @@ class Framing:
         """
         return self._spread(first, second, special, lambda part, segment: segment)
 
+    def positions(self, first: int, second: int | None, special: bool = True) -> list[int]:
+        """Returns the position of each token in its segment, from 0; arguments as in `segments`."""
+        segments = self.segments(first, second, special)
+        starts = {segment: segments.index(segment) for segment in set(segments)}
+        return [index - starts[segment] for index, segment in enumerate(segments)]
+
     def special_mask(self, first: int, second: int | None, special: bool = True) -> list[int]:
         """Returns 1 for each special token and 0 for each other one; arguments as in `segments`."""
         return self._spread(first, second, special, lambda part, segment: int(part not in _TEXTS))

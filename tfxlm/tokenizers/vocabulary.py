@@ -9,21 +9,28 @@ from tfxlm.tokenizers.languages import Languages
 from tfxlm.tokenizers.special_tokens import ADDITIONAL, ROLES, AddedToken, SpecialTokens
 
 
-class _RoleToken:
-    """The text of a role's special token."""
+class _Role:
+    """What a role's special token has; it is chosen when the tokenizer is made."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._role = name
+        self._role = name.removesuffix("_id")
+
+    def __set__(self, instance: "Vocabulary", value: Any) -> None:
+        raise TokenizerError(
+            f"The {self._role} of a tokenizer that is made already cannot be set to {value!r}: ids and the frame of "
+            f"inputs follow from it. Make the tokenizer with it: from_pretrained(..., {self._role}=...)."
+        )
+
+
+class _RoleToken(_Role):
+    """The text of a role's special token."""
 
     def __get__(self, instance: "Vocabulary", owner: type) -> str | None:
         return instance.special.roles[self._role]
 
 
-class _RoleId:
+class _RoleId(_Role):
     """The id of a role's special token."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._role = name.removesuffix("_id")
 
     def __get__(self, instance: "Vocabulary", owner: type) -> int | None:
         return instance.special.role_ids()[self._role]

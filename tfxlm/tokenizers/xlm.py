@@ -6,10 +6,12 @@ from typing import Any, ClassVar, Self
 
 from tfxlm import files
 from tfxlm.errors import InputError, LanguageError
-from tfxlm.tokenizers import bpe_files, detokenize, storage
+from tfxlm.tokenizers import arguments, bpe_files, detokenize, storage
 from tfxlm.tokenizers.base import Tokenizer
 from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder, Merge
-from tfxlm.tokenizers.encoding import choose
+from tfxlm.tokenizers.encoding import BatchEncoding, choose
+from tfxlm.tokenizers.framing import Framing
+from tfxlm.tokenizers.languages import Lang
 from tfxlm.tokenizers.letter_case import ACCENTS, LOWER_CASE, LetterCase, lower_each
 from tfxlm.tokenizers.moses import MosesWords
 from tfxlm.tokenizers.rules import moses, templates
@@ -52,13 +54,13 @@ class XLMTokenizer(Tokenizer):
         padding_side: ``"right"`` or ``"left"``.
         truncation_side: ``"right"`` or ``"left"``.
         split_special_tokens: whether special tokens inside texts are ordinary text; by `preprocessing` if None.
-        **settings: further entries of ``tokenizer_config.json``, such as ``added_tokens_decoder`` and
-            ``clean_up_tokenization_spaces``. Unknown ones are kept and saved.
+        **settings: ``eos_token``, ``added_tokens_decoder`` and ``clean_up_tokenization_spaces``, as
+            ``tokenizer_config.json`` has them.
 
     Raises:
         CheckpointNotFoundError: a file does not exist.
         TokenizerError: a file is malformed, or the vocabulary lacks a special token.
-        InputError: an option is not among its choices.
+        InputError: an option is not among its choices, or there is none of that name.
 
     Example:
         >>> tokenizer = XLMTokenizer.from_pretrained("folder-or-hub-name")
@@ -94,6 +96,7 @@ class XLMTokenizer(Tokenizer):
         split_special_tokens: bool | None = None,
         **settings: Any,
     ) -> None:
+        settings = arguments.known_options(settings, self.option_names(), type(self).__name__)
         template = choose("preprocessing", preprocessing, templates.XLM)
         if preprocessing == "hf" and (case is not None or accents is not None):
             raise InputError(
@@ -136,6 +139,7 @@ class XLMTokenizer(Tokenizer):
             lower_case=self._lower_first,
             split_by_default=preprocessing == "fair",
         )
+        self._translation_framing = Framing(templates.XLM_TRANSLATION, self.special.role_ids())
         self._encoder = BytePairEncoder(merges, self._ids, self._unknown_id)
         self._make_rules()
 
@@ -167,6 +171,44 @@ class XLMTokenizer(Tokenizer):
         pieces = bpe_files.read_fastbpe_vocabulary(vocab_file, FIRST_TOKENS, vocab_size)
         return cls(pieces, bpe_files.read_merges(codes_file), **options)
 
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(vocab_size={self.vocab_size}, languages={list(self.languages.ids)}, "
+            f"preprocessing={self.preprocessing!r})"
+        )
+
+    def build_tlm_inputs(
+        self, token_ids_0: Sequence[int], token_ids_1: Sequence[int], lang: Lang = None
+    ) -> BatchEncoding:
+        """Frames a sentence and its translation for translation language modeling (TLM), as the original does.
+
+        The frame is ``</s> A </s></s> B </s>`` whatever `preprocessing` is: each sentence stands as it would alone,
+        with positions from 0 and its own language.
+
+        Args:
+            token_ids_0: ids of the sentence, without special tokens.
+            token_ids_1: ids of its translation.
+            lang: a tuple of their language codes; None for no `langs`.
+
+        Returns:
+            `input_ids`, `attention_mask`, `position_ids`, and `langs` where `lang` is given and the tokenizer has
+            languages: lists of one number per token, which `pad` makes batches of.
+
+        Raises:
+            LanguageError: a language is unknown.
+
+        Source: Lample and Conneau, "Cross-lingual Language Model Pretraining" (2019), section 3.4.
+        """
+        frame, sizes = self._translation_framing, (len(token_ids_0), len(token_ids_1))
+        encoding = BatchEncoding({"input_ids": frame.ids(token_ids_0, token_ids_1)})
+        encoding["attention_mask"] = [1] * len(encoding["input_ids"])
+        encoding["position_ids"] = frame.positions(*sizes)
+        langs = self.languages.per_row(lang, [True])[0]
+        if lang is not None and self.languages.ids:
+            lang_ids = [self.languages.id_of(str(code)) for code in langs]
+            encoding["langs"] = [lang_ids[segment] for segment in frame.segments(*sizes)]
+        return encoding
+
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """Joins tokens to a text, words separated by spaces."""
         return detokenize.join_pieces(tokens, END_OF_WORD)
@@ -182,6 +224,9 @@ class XLMTokenizer(Tokenizer):
 
         Returns:
             The paths of the files.
+
+        Raises:
+            OutputExistsError: a file stands where the folder should be.
         """
         vocabulary, merges = (
             storage.prefixed(save_directory, filename_prefix, name) for name in self.vocabulary_files.values()

@@ -30,3 +30,12 @@ def _framed(first: str, separator: str) -> Template:
 XLM: Mapping[str, Template] = MappingProxyType(
     {"hf": _framed("bos_token", "sep_token"), "fair": _framed("sep_token", "sep_token")}
 )
+
+#: XLM, a sentence and its translation (TLM): the original frames each by itself.
+XLM_TRANSLATION = Template(
+    single=XLM["fair"].single,
+    pair=(
+        *(("sep_token", 0), (FIRST_TEXT, 0), ("sep_token", 0)),
+        *(("sep_token", 1), (SECOND_TEXT, 1), ("sep_token", 1)),
+    ),
+)

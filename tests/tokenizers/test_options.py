@@ -1,0 +1,87 @@
+"""What a tokenizer is made with, and what it refuses to be made with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.tokenizers.toy import MERGES, toy_vocabulary
+from tfxlm.errors import InputError, TFXLMError, TokenizerError
+from tfxlm.tokenizers import XLMTokenizer
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"preprocesing": "fair"}, "XLMTokenizer has no option 'preprocesing'. Did you mean 'preprocessing'"),
+        ({"preprocesing": "fair", "case": "ascii"}, "has no option 'preprocesing'"),
+        (
+            {"do_lower_case": True},
+            "has no option 'do_lower_case'. Leave it out, or write it into tokenizer_config.json",
+        ),
+        ({"settings": {}}, "has no option 'settings'"),
+    ],
+)
+def test_misspelt_options(folder: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        XLMTokenizer.from_pretrained(folder, **options)
+    with pytest.raises(InputError, match=message):
+        XLMTokenizer(toy_vocabulary(), MERGES, **options)
+
+
+def test_options_of_transformers_without_meaning(folder: Path, tmp_path: Path) -> None:
+    tokenizer = XLMTokenizer.from_pretrained(folder, use_fast=False, trust_remote_code=True, from_slow=True)
+    assert tokenizer("the") == XLMTokenizer.from_pretrained(folder)("the")
+    assert not {"use_fast", "trust_remote_code", "from_slow"} & tokenizer.settings.keys()
+
+
+def test_subclasses_hand_options_on(folder: Path) -> None:
+    class Mine(XLMTokenizer):
+        def __init__(self, *args: Any, mine: int = 0, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.mine = mine
+
+    (folder / "tokenizer_config.json").write_text('{"preprocessing": "fair"}', encoding="utf-8")
+    tokenizer = Mine.from_pretrained(folder, mine=3, padding_side="left")
+    assert (tokenizer.mine, tokenizer.preprocessing, tokenizer.padding_side) == (3, "fair", "left")
+
+
+@pytest.mark.parametrize("name", ["pad_token", "pad_token_id", "mask_token"])
+def test_roles_cannot_be_set(tokenizer: XLMTokenizer, folder: Path, name: str) -> None:
+    role = name.removesuffix("_id")
+    with pytest.raises(TokenizerError, match=rf"The {role} of a tokenizer.*Make .*from_pretrained\(..., {role}=...\)"):
+        setattr(tokenizer, name, "<special3>")
+    changed = XLMTokenizer.from_pretrained(folder, **{role: "<special3>"})
+    assert getattr(changed, role) == "<special3>" and getattr(changed, f"{role}_id") == 7
+
+
+def test_representation(tokenizer: XLMTokenizer) -> None:
+    size = len(toy_vocabulary())
+    expected = f"XLMTokenizer(vocab_size={size}, languages=['de', 'en', 'fr', 'zh'], preprocessing='hf')"
+    assert repr(tokenizer) == expected
+
+
+SETTINGS = (
+    *("additional_special_tokens", "special_tokens", "added_tokens_decoder", "lang2id", "id2lang", "pad_token"),
+    *("model_max_length", "padding_side", "truncation_side", "preprocessing", "case", "split_special_tokens", "self"),
+    *("vocab_file", "tokenizer_class", "do_lowercase_and_remove_accent", "clean_up_tokenization_spaces", "settings"),
+)
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.sampled_from(["<s>", "fair", "0", ""]))
+json_values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["0", "content", "en"]), inner)
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(found=st.dictionaries(st.sampled_from(SETTINGS), json_values, max_size=3))
+def test_any_settings_load_or_are_refused(folder: Path, found: dict[str, Any]) -> None:
+    (folder / "tokenizer_config.json").write_text(json.dumps(found), encoding="utf-8")
+    try:
+        tokenizer = XLMTokenizer.from_pretrained(folder)
+    except TFXLMError as error:
+        assert str(error)
+    else:
+        assert tokenizer("the")["input_ids"]

@@ -1,0 +1,49 @@
+"""What all losses ask of labels that are ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfxlm.backend import check_range, to_int32
+from tfxlm.errors import InputError
+
+IGNORED_LABEL = -100
+
+
+def fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether two shapes agree as far as they are known."""
+    return len(shape) == len(expected) and all(
+        a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
+    )
+
+
+def is_integer(labels: Any) -> bool:
+    """Whether labels are of an integer type; booleans are not."""
+    return keras.backend.is_int_dtype(keras.backend.standardize_dtype(labels.dtype))
+
+
+def checked_ids(labels: Any, limit: int, name: str, hint: str = "") -> Any:
+    """Checks labels that are ids.
+
+    Args:
+        labels: integers of any shape.
+        limit: how many ids there are; `IGNORED_LABEL` may stand beside them.
+        name: what the limit is called in the configuration.
+        hint: what to add to the message about labels that are no integers.
+
+    Returns:
+        The labels, int32.
+
+    Raises:
+        InputError: when they are not integers, or out of range (see `tfxlm.backend.check_range`).
+    """
+    if not is_integer(labels):
+        dtype = keras.backend.standardize_dtype(labels.dtype)
+        raise InputError(f"labels must be integers, got {dtype} of shape {tuple(labels.shape)}.{hint}")
+    labels = to_int32(labels)
+    ignored = ops.equal(labels, IGNORED_LABEL)
+    message = f"labels must be in [0, {name} = {limit}), or {IGNORED_LABEL} for those that do not count."
+    return ops.where(ignored, labels, check_range(ops.where(ignored, 0, labels), limit, message))
