@@ -35,7 +35,7 @@ clean:  ## remove the environments
 	rm -rf $(VENV) $(PARITY)
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit((3, 11) <= v[:2] <= (3, 13) and 0 or f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v[:2] <= (3, 13) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
 $(PARITY)/bin/python:
