@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,10 +36,23 @@ def load_ours(folder: Path) -> Any:
 
 
 def load_transformers_tf(folder: Path) -> Any:
-    """Loads with the TensorFlow class of transformers."""
+    """Loads with the TensorFlow class of transformers, from ``pytorch_model.bin``.
+
+    Its way from safetensors fails with current releases of that library, whose files cannot be iterated any more.
+    """
     from transformers import TFXLMWithLMHeadModel
 
-    return TFXLMWithLMHeadModel.from_pretrained(folder)
+    return TFXLMWithLMHeadModel.from_pretrained(folder / "bin", from_pt=True)
+
+
+def write_bin(folder: Path) -> None:
+    """Writes the checkpoint in `folder` a second time, as PyTorch saves it, into ``folder/bin``."""
+    import torch
+    from safetensors.torch import load_file
+
+    (folder / "bin").mkdir()
+    shutil.copy(folder / "config.json", folder / "bin")
+    torch.save(load_file(folder / "model.safetensors"), folder / "bin" / "pytorch_model.bin")
 
 
 LOADERS: dict[str, Callable[[Path], Any]] = {
@@ -65,6 +79,7 @@ def main(name: str, folder: str) -> None:
 
     with tempfile.TemporaryDirectory() as tiny:
         TFXLMWithLMHeadModel(XLMConfig(**{**SHAPE, "vocab_size": 99, "emb_dim": 16})).save_pretrained(tiny)
+        write_bin(Path(tiny))
         LOADERS[name](Path(tiny))
     gc.collect()
     memory_now()
@@ -84,6 +99,7 @@ def run(rounds: int = 15) -> list[Row]:
         model = TFXLMWithLMHeadModel(XLMConfig(**SHAPE))
         size = 4e-6 * model.num_parameters()
         model.save_pretrained(folder)
+        write_bin(folder)
         del model
         gc.collect()
         fast = interleaved(
