@@ -113,6 +113,33 @@ def check_range(ids: Any, limit: int, message: str) -> Any:
         return tf.identity(ids)
 
 
+def is_float(tensor: Any) -> bool:
+    """Whether a tensor holds floating point numbers."""
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))
+
+
+def gather(values: Any, indices: Any, gradient: Callable[[Any], Any] | None = None) -> Any:
+    """Takes `values` at `indices` along the first axis, in TensorFlow; all indices must be valid.
+
+    Args:
+        values: (size, ...).
+        indices: (count,) integers.
+        gradient: what makes the gradient of `values` from that of the result, when it is simpler than TensorFlow's,
+            which must add up what was taken several times.
+
+    Returns:
+        (count, ...).
+    """
+    if gradient is None:
+        return tf.gather(values, indices)
+
+    @tf.custom_gradient
+    def take(values: Any) -> tuple[Any, Callable[[Any], Any]]:
+        return tf.gather(values, indices), gradient
+
+    return take(values)
+
+
 def take_rows(table: Any, rows: Any) -> Any:
     """Takes rows of a matrix, with a dense gradient.
 

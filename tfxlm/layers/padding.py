@@ -53,7 +53,10 @@ class AllRows:
 
 
 class RealRows(AllRows):
-    """Only the positions where `mask` is set are rows, in order.
+    """Only the positions where `mask` is set are rows, in order. For TensorFlow outside XLA.
+
+    Both ways are gathers, in the gradient too: each real position has one row, so the way back undoes the way there,
+    and nothing needs to be scattered or summed, which takes several times as long.
 
     Args:
         mask: (batch, length) boolean.
@@ -61,20 +64,29 @@ class RealRows(AllRows):
 
     def __init__(self, mask: Any) -> None:
         super().__init__(mask)
-        self.indices = ops.cast(ops.nonzero(ops.reshape(mask, (-1,)))[0], "int32")  # (rows,)
+        # The first position is always a row: a batch of nothing but padding must leave something to gather from.
+        real = ops.reshape(mask, (-1,)) | (ops.arange(self.batch * self.length) == 0)
+        self.positions = ops.cast(ops.nonzero(real)[0], "int32")  # (rows,), where each row stands
+        # (batch * length,), the row of each position; of padding, the row before it.
+        self.rows = ops.maximum(ops.cumsum(ops.cast(real, "int32")) - 1, 0)
 
     def pack(self, grid: Any) -> Any:
         """(batch, length, ...) -> (real positions, ...)."""
-        return ops.take(super().pack(grid), self.indices, axis=0)
+        flat = super().pack(grid)
+        if not backend.is_float(flat):
+            return backend.gather(flat, self.positions)
+        return backend.gather(flat, self.positions, self._back_to_grid)
 
     def unpack(self, rows: Any) -> Any:
-        """(real positions, dim) -> (batch, length, dim), zero at padding."""
-        flat = ops.scatter(self.indices[:, None], rows, (self.batch * self.length, rows.shape[-1]))
+        """(real positions, dim) -> (batch, length, dim)."""
+        # What stands at padding is masked as a key and dropped as a query, so no gradient comes back from there.
+        flat = backend.gather(rows, self.rows, lambda gradient: backend.gather(gradient, self.positions))
         return super().unpack(flat)
 
-    def reveal(self, rows: Any) -> Any:
-        """(real positions, dim) -> (batch, length, dim), zero at padding."""
-        return self.unpack(rows)
+    def _back_to_grid(self, gradient: Any) -> Any:
+        flat = backend.gather(gradient, self.rows)
+        real = ops.reshape(self.mask, (-1,) + (1,) * (len(flat.shape) - 1))
+        return ops.where(real, flat, ops.zeros_like(flat))
 
 
 def choose_rows(mask: Any, *, remove_padding: bool) -> Rows:
