@@ -9,6 +9,7 @@ import keras
 
 from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.feed_forward import FeedForward
+from tfxlm.layers.normalization import LayerNormalization
 from tfxlm.layers.padding import Rows
 
 NORMS = ("post", "pre")
@@ -64,7 +65,7 @@ class TransformerBlock(keras.layers.Layer):
             dim, inner_dim, activation=activation, dropout=dropout, name="feed_forward", **options
         )
         self.attention_norm, self.feed_forward_norm = (
-            keras.layers.LayerNormalization(epsilon=norm_epsilon, name=name, dtype=self.dtype_policy)
+            LayerNormalization(epsilon=norm_epsilon, name=name, dtype=self.dtype_policy)
             for name in ("attention_norm", "feed_forward_norm")
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tfxlm.backend import check_range, take_rows
+from tfxlm.layers.normalization import LayerNormalization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +75,7 @@ class TransformerEmbeddings(keras.layers.Layer):
             )
             for name, table in tables.items()
         }
-        self.norm = (
-            keras.layers.LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=self.dtype_policy)
-            if norm
-            else None
-        )
+        self.norm = LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=self.dtype_policy) if norm else None
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any = None) -> None:

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tfxlm.layers.block import TransformerBlock
+from tfxlm.layers.normalization import LayerNormalization
 from tfxlm.layers.padding import Rows
 
 
@@ -56,9 +57,7 @@ class TransformerEncoder(keras.layers.Layer):
             for i in range(num_layers)
         ]
         self.final_norm = (
-            keras.layers.LayerNormalization(epsilon=norm_epsilon, name="final_norm", dtype=self.dtype_policy)
-            if final_norm
-            else None
+            LayerNormalization(epsilon=norm_epsilon, name="final_norm", dtype=self.dtype_policy) if final_norm else None
         )
 
     def build(self, input_shape: Any = None) -> None:
