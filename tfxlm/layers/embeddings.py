@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from tfxlm.backend import check_range, take_rows
+from tfxlm.backend import check_range, is_float, take_rows
 from tfxlm.layers.normalization import LayerNormalization
 
 
@@ -88,8 +88,7 @@ class TransformerEmbeddings(keras.layers.Layer):
 
     def call(self, words: Any, added: Mapping[str, Any], training: bool | None = None) -> Any:
         """Adds up the embeddings; see the class."""
-        given = keras.backend.is_float_dtype(keras.backend.standardize_dtype(words.dtype))
-        x = keras.ops.cast(words, self.compute_dtype) if given else self._look_up("word", words)
+        x = keras.ops.cast(words, self.compute_dtype) if is_float(words) else self._look_up("word", words)
         for name, ids in added.items():
             x = x + self._look_up(name, ids)
         if self.norm is not None:
