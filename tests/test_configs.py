@@ -128,7 +128,7 @@ def test_aliases(alias: str, field: str) -> None:
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings must be True or False, got 'yes'"),
         ({"architectures": "XLMModel"}, "architectures must be a list of names, or None, got 'XLMModel'"),
         ({"architectures": [1]}, r"architectures must be a list of names, or None, got \[1\]"),
-        ({"summary_activation": "mish"}, "summary_activation must be one of None, '', 'gelu', .* got 'mish'"),
+        ({"summary_activation": "prelu"}, "summary_activation must be one of None, '', 'gelu', .* got 'prelu'"),
         (
             {"pruned_heads": {1: [0]}},
             r"heads below n_heads \(2\) of layers below n_layers \(1\), not all .*got {1: \[0\]}",
@@ -158,6 +158,16 @@ def test_aliases(alias: str, field: str) -> None:
         ({"label2id": {"a": "0"}}, "label2id must map names to integers"),
         ({"lang2id": {"en": "0"}}, "lang2id must map names to integers"),
         ({"n_langs": 2, "lang2id": {"en": 0, "fr": 2}}, r"lang2id must be ids below n_langs \(2\)"),
+        (
+            {"n_langs": 3, "lang2id": {"de": 0, "en": 1, "fr": 2}, "id2lang": {0: "en", 1: "de", 2: "fr"}},
+            "id2lang and lang2id disagree on de, en. Give one of them, or make them agree",
+        ),
+        ({"lang2id": {"de": 0, "en": 1}, "id2lang": {0: "de"}}, "id2lang and lang2id disagree on en. Give one"),
+        ({"lang2id": {"de": 0}, "id2lang": {0: "de", 1: "en"}}, "id2lang and lang2id disagree on en. Give one"),
+        (
+            {"asm": True, "asm_cutoffs": [5, 9], "asm_div_value": 4.5},
+            r"asm_div_value must be small enough that emb_dim \(16\) can be divided by it .* \[5, 9\], got 4.5",
+        ),
         ({"asm": True}, "asm_cutoffs must be an increasing list of word ids when asm is True, got None"),
         ({"asm": True, "asm_cutoffs": [20, 10]}, "asm_cutoffs must be an increasing list"),
         ({"asm": True, "asm_cutoffs": [20, 30]}, "asm_cutoffs must be an increasing list of word ids"),
@@ -256,6 +266,10 @@ def test_languages_in_either_form() -> None:
     by_name = small(n_langs=2, lang2id={"de": 0, "en": 1})
     assert by_name.id2lang == {0: "de", 1: "en"} and by_name.uses_lang_embeddings
     assert small(n_langs=2, id2lang={"0": "de", "1": "en"}).lang2id == by_name.lang2id
+    assert by_name.replace(lang2id={"fr": 0, "sw": 1}).id2lang == {0: "fr", 1: "sw"}
+    assert by_name.replace(id2lang={"1": "fr"}).lang2id == {"fr": 1}
+    both = small(n_langs=2, lang2id={"de": 0, "en": 1, "eng": 1}, id2lang={0: "de", 1: "en"})
+    assert both.lang2id["eng"] == 1 and both.id2lang[1] == "en"
     assert not small(n_langs=2, use_lang_emb=False).uses_lang_embeddings
     assert not small(n_langs=1).uses_lang_embeddings
 

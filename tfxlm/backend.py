@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from tfxlm import trees
-from tfxlm.errors import InputError
+from tfxlm.errors import ArgumentError, InputError
 
 IS_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -55,6 +56,18 @@ def is_concrete(tensor: Any) -> bool:
 
         return not isinstance(tensor, jax.core.Tracer)
     return True
+
+
+def known_value(scalar: Any) -> int | None:
+    """Returns an integer scalar as a number where it is known: outside graphs, and as a constant of a TensorFlow graph.
+
+    Args:
+        scalar: a number or scalar tensor.
+    """
+    if is_concrete(scalar):
+        return int(scalar)
+    value = tf.get_static_value(scalar) if IS_TENSORFLOW and tf.is_tensor(scalar) else None
+    return None if value is None else int(value)
 
 
 def how_to_densify(value: Any) -> str | None:
@@ -113,6 +126,49 @@ def check_range(ids: Any, limit: int, message: str) -> Any:
         return tf.identity(ids)
 
 
+def sum_over_replicas(value: Any) -> Any:
+    """Returns the sum of a tensor over the replicas of the active `tf.distribute` strategy; itself without one."""
+    if IS_TENSORFLOW and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        context = tf.distribute.get_replica_context()
+        # None outside of the replicas, where Keras traces a model to learn its shapes.
+        return value if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+    return value
+
+
+def shared_evenly(value: Any) -> Any:
+    """Returns, on each replica of the active strategy, an equal part of the sum over replicas; gradients stay as is.
+
+    Keras reports a loss as the mean over replicas of their parts, weighted by their rows, times their number: only
+    equal parts make that the sum where replicas have different numbers of rows.
+    """
+    if IS_TENSORFLOW and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        part = sum_over_replicas(tf.stop_gradient(value)) / tf.distribute.get_strategy().num_replicas_in_sync
+        return value + tf.stop_gradient(part - value)
+    return value
+
+
+def with_mask(tensor: Any, mask: Any) -> Any:
+    """Returns a tensor that carries a mask, which Keras's losses and metrics obey: False does not count."""
+    # Keras has no public way, and not every backend's tensors take attributes.
+    from keras.src.backend.common.masking import set_keras_mask
+
+    masked = ops.copy(tensor)
+    set_keras_mask(masked, mask)
+    return masked
+
+
+def is_dataset(value: Any) -> bool:
+    """Whether a value is a `tf.data.Dataset`, which Keras takes on any backend."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(value, tensorflow.data.Dataset)
+
+
+def array_functions(array: Any) -> Any:
+    """Returns what has numpy's functions for an array: numpy, or TensorFlow's double for tensors of a `tf.data` map."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow.experimental.numpy if tensorflow is not None and tensorflow.is_tensor(array) else np
+
+
 def is_float(tensor: Any) -> bool:
     """Whether a tensor holds floating point numbers."""
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))
@@ -138,6 +194,25 @@ def gather(values: Any, indices: Any, gradient: Callable[[Any], Any] | None = No
         return tf.gather(values, indices), gradient
 
     return take(values)
+
+
+def slice_update(values: Any, start: Any, updates: Any) -> Any:
+    """Returns `values` with `updates` in place from `start` on, one index for each axis, as `keras.ops.slice_update`.
+
+    On TensorFlow that has no gradient; this has.
+    """
+    if not IS_TENSORFLOW:
+        return ops.slice_update(values, start, updates)
+
+    @tf.custom_gradient
+    def update(values: Any, updates: Any) -> tuple[Any, Callable[[Any], Any]]:
+        def gradient(upstream: Any) -> tuple[Any, Any]:
+            taken = tf.slice(upstream, start, tf.shape(updates))
+            return ops.slice_update(upstream, start, tf.zeros_like(taken)), taken
+
+        return ops.slice_update(values, start, updates), gradient
+
+    return update(values, updates)
 
 
 def take_rows(table: Any, rows: Any) -> Any:
@@ -197,6 +272,68 @@ def deferred_variables() -> Iterator[Callable[[keras.Model, Callable[[keras.Vari
     finally:
         # Left in the list, they would be initialised a second time at the end of the next such scope.
         global_state.set_global_attribute("uninitialized_variables", waiting)
+
+
+def replace_weight(layer: keras.layers.Layer, weight: keras.Variable, value: Any) -> keras.Variable:
+    """Puts a new variable, of whatever shape, in the place of one that a built layer has.
+
+    It has the old one's name, path, dtype and place among the layer's weights. A new variable rather than a new value:
+    an optimizer or a graph made for the old one must not take it for the same.
+
+    Keras locks built layers and has no public way to open them: this is done here and nowhere else.
+
+    Args:
+        layer: the layer that created `weight`.
+        weight: the variable to replace; it is let go.
+        value: tensor of the new variable.
+
+    Returns:
+        The new variable.
+    """
+    attribute = next(name for name, held in vars(layer).items() if held is weight)
+    with _place_of(weight):
+        new = keras.Variable(
+            lambda shape, dtype: ops.cast(value, dtype),
+            shape=tuple(value.shape),
+            dtype=weight.dtype,
+            trainable=weight.trainable,
+            autocast=weight._autocast,
+            aggregation=weight.aggregation,
+            name=weight.name,
+        )
+    new._path = weight.path
+    new.regularizer, new.constraint = weight.regularizer, weight.constraint
+    for store, (_, stored) in layer._tracker.config.items():
+        if layer._tracker.is_in_store(store, weight):
+            # By identity: comparing variables compares their values.
+            stored[next(index for index, held in enumerate(stored) if held is weight)] = new
+            layer._tracker.stored_ids[store] ^= {id(weight), id(new)}
+    setattr(layer, attribute, new)
+    return new
+
+
+def _place_of(weight: keras.Variable) -> AbstractContextManager[Any]:
+    """Returns the scope in which a variable is where `weight` is: on its device, or on all of its strategy."""
+    if not IS_TENSORFLOW:
+        return nullcontext()
+    # Only variables of a strategy have one.
+    strategy = getattr(weight.value, "distribute_strategy", None)
+    return tf.device(weight.value.device) if strategy is None else strategy.scope()
+
+
+def device_scope(device: str | None) -> AbstractContextManager[Any]:
+    """Returns the scope in which variables are put on a device, such as "cpu:0" or "gpu:1"; None leaves the choice.
+
+    Raises:
+        ArgumentError: when there is no such device.
+    """
+    if device is None:
+        return nullcontext()
+    known = list(dict.fromkeys(keras.distribution.list_devices("cpu") + keras.distribution.list_devices()))
+    if device not in known:
+        # TensorFlow itself would quietly take another one.
+        raise ArgumentError(f"There is no device {device!r} here. There are: {', '.join(known)}.")
+    return keras.device(device)
 
 
 def tensor_from_array(array: np.ndarray, dtype: str, transpose: bool) -> Any:

@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfxlm.errors import InputError
 from tfxlm.heads.classification import classification_loss, problem_of
 from tfxlm.heads.decode import classification_scores
-from tfxlm.heads.language_modeling import language_modeling_loss, select_positions
+from tfxlm.heads.language_modeling import select_positions
+from tfxlm.heads.losses import cross_entropy
 
 RNG = np.random.default_rng(1)
 
@@ -132,29 +133,33 @@ LM_LOGITS = RNG.normal(size=(2, 3, 7)).astype(np.float32)
 LM_LABELS = np.array([[1, -100, 6], [-100, 0, 0]])
 
 
-def test_language_modeling_loss() -> None:
+def token_loss(labels: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
+    return cross_entropy(labels, tf.constant(LM_LOGITS), "vocab_size", sample_weight)
+
+
+def test_token_loss() -> None:
     each = -np.take_along_axis(log_softmax(LM_LOGITS), np.maximum(LM_LABELS, 0)[..., None], -1)[..., 0]
     keep = LM_LABELS != -100
-    loss = language_modeling_loss(tf.constant(LM_LABELS), tf.constant(LM_LOGITS))
+    loss = token_loss(tf.constant(LM_LABELS))
     np.testing.assert_allclose(loss, each[keep].mean(), rtol=1e-5)
-    by_row = language_modeling_loss(tf.constant(LM_LABELS), tf.constant(LM_LOGITS), tf.constant([2.0, 0.0]))
+    by_row = token_loss(tf.constant(LM_LABELS), tf.constant([2.0, 0.0]))
     np.testing.assert_allclose(by_row, 2 * each[0][keep[0]].sum() / keep.sum(), rtol=1e-5)
-    same = language_modeling_loss(tf.constant(LM_LABELS), tf.constant(LM_LOGITS), tf.constant([[2.0] * 3, [0.0] * 3]))
+    same = token_loss(tf.constant(LM_LABELS), tf.constant([[2.0] * 3, [0.0] * 3]))
     np.testing.assert_allclose(same, by_row, rtol=1e-6)
 
 
-def test_language_modeling_without_any_label_is_finite() -> None:
-    loss = language_modeling_loss(tf.fill((2, 3), -100), tf.constant(LM_LOGITS))
+def test_token_loss_without_any_label_is_finite() -> None:
+    loss = token_loss(tf.fill((2, 3), -100))
     np.testing.assert_array_equal(loss, 0)
 
 
-def test_language_modeling_labels_that_do_not_fit() -> None:
+def test_token_labels_that_do_not_fit() -> None:
     with pytest.raises(InputError, match=r"labels must have shape \(2, 3\), one for each position.*got \(2, 5\)"):
-        language_modeling_loss(tf.zeros((2, 5), "int32"), tf.constant(LM_LOGITS))
+        token_loss(tf.zeros((2, 5), "int32"))
     with pytest.raises(InputError, match=r"labels must be integers, got float32 of shape \(2, 3\)"):
-        language_modeling_loss(tf.zeros((2, 3)), tf.constant(LM_LOGITS))
+        token_loss(tf.zeros((2, 3)))
     with pytest.raises(InputError, match=r"labels must be in \[0, vocab_size = 7\), or -100 .* from 0 to 7"):
-        language_modeling_loss(tf.fill((2, 3), 7) * [0, 0, 1], tf.constant(LM_LOGITS))
+        token_loss(tf.fill((2, 3), 7) * [0, 0, 1])
 
 
 STATES = RNG.normal(size=(2, 5, 3)).astype(np.float32)

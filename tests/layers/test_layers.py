@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfxlm.errors import ConfigError, InputError
+from tfxlm.errors import InputError
 from tfxlm.layers import (
     ACTIVATIONS,
     AllRows,
@@ -25,7 +25,6 @@ from tfxlm.layers import (
     TransformerBlock,
     TransformerEmbeddings,
     TransformerEncoder,
-    activation_named,
     attention_bias,
     choose_rows,
     padding_mask,
@@ -95,7 +94,7 @@ def test_attention(causal: bool, head_dim: int | None) -> None:
     bias = attention_bias(tf.constant(MASK), causal=causal)
     for mask in (None, head_mask):
         given = None if mask is None else tf.reshape(tf.constant(mask), (1, -1, 1, 1))
-        output, weights = layer(rows.pack(tf.constant(X)), rows=rows, bias=bias, head_mask=given)
+        output, weights, _ = layer(rows.pack(tf.constant(X)), rows=rows, bias=bias, head_mask=given)
         expected, expected_weights = attend(layer, X, allowed_keys(causal), mask)
         np.testing.assert_allclose(weights, expected_weights, atol=2e-6)
         np.testing.assert_allclose(rows.unpack(output), expected, atol=1e-5)
@@ -106,7 +105,7 @@ def test_block(pre_norm: bool) -> None:
     name = "pre" if pre_norm else "post"
     block = randomise(TransformerBlock(DIM, HEADS, 20, activation=ACTIVATIONS["gelu"], norm=name, norm_epsilon=1e-3))
     rows = AllRows(tf.constant(MASK))
-    output, _ = block(rows.pack(tf.constant(X)), rows=rows, bias=attention_bias(tf.constant(MASK)))
+    output, _, _ = block(rows.pack(tf.constant(X)), rows=rows, bias=attention_bias(tf.constant(MASK)))
 
     def feed_forward(x: np.ndarray) -> np.ndarray:
         return dense(block.feed_forward.output_dense, gelu(dense(block.feed_forward.intermediate, x)))
@@ -132,7 +131,7 @@ def test_feed_forward_with_relu() -> None:
 def test_encoder_returns_what_it_passed_through() -> None:
     encoder = randomise(TransformerEncoder(2, DIM, [3, 1], inner_dim=8, activation="relu", norm="pre", final_norm=True))
     rows = RealRows(tf.constant(MASK))
-    x, states, attentions = encoder(
+    x, states, attentions, _ = encoder(
         rows.pack(tf.constant(X)), rows=rows, bias=attention_bias(tf.constant(MASK)),
         output_hidden_states=True, output_attentions=True,
     )  # fmt: skip
@@ -143,7 +142,7 @@ def test_encoder_returns_what_it_passed_through() -> None:
     encoder.final_norm.gamma.assign(np.zeros(DIM))
     normalised = encoder(rows.pack(tf.constant(X)), rows=rows)[0]
     np.testing.assert_array_equal(normalised, np.broadcast_to(encoder.final_norm.beta, normalised.shape))
-    assert encoder(rows.pack(tf.constant(X)), rows=rows)[1:] == (None, None)
+    assert encoder(rows.pack(tf.constant(X)), rows=rows)[1:] == (None, None, None)
 
 
 def test_encoder_head_mask_for_one_layer_or_all() -> None:
@@ -153,7 +152,7 @@ def test_encoder_head_mask_for_one_layer_or_all() -> None:
     same = encoder(x, rows=rows, head_mask=tf.constant([1.0, 0.0, 1.0]))[0]
     both = encoder(x, rows=rows, head_mask=tf.constant([[1.0, 0.0, 1.0]] * 2))[0]
     np.testing.assert_array_equal(same, both)
-    _, _, weights = encoder(x, rows=rows, head_mask=tf.constant([[1.0, 1, 1], [1, 0, 1]]), output_attentions=True)
+    _, _, weights, _ = encoder(x, rows=rows, head_mask=tf.constant([[1.0, 1, 1], [1, 0, 1]]), output_attentions=True)
     assert np.all(weights[1][:, 1] == 0) and np.all(np.asarray(weights[0]).sum(-1) > 0.99)
 
 
@@ -165,7 +164,7 @@ def test_masked_keys_have_no_weight_and_masked_rows_stay_finite(dtype: str, caus
     randomise(layer)
     rows = AllRows(tf.constant(mask))
     x = tf.cast(rows.pack(tf.constant(RNG.normal(size=(4, LENGTH, DIM)) * 5)), dtype)
-    output, weights = layer(x, rows=rows, bias=attention_bias(tf.constant(mask), causal=causal))
+    output, weights, _ = layer(x, rows=rows, bias=attention_bias(tf.constant(mask), causal=causal))
     assert weights.dtype == dtype
     weights = np.asarray(weights, np.float32)
     assert np.all(np.isfinite(weights)) and np.all(np.isfinite(np.asarray(output, np.float32)))
@@ -358,13 +357,3 @@ def test_ids_out_of_range(ids: list[int]) -> None:
         layer(np.array(ids), {})
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"input_ids must be below 7\."):
         tf.function(lambda words: layer(words, {}))(tf.constant(ids))
-
-
-def test_activations() -> None:
-    x = np.linspace(-3, 3, 13).astype(np.float32)
-    np.testing.assert_allclose(activation_named("gelu")(x), gelu(x), atol=1e-6)
-    assert np.abs(np.asarray(activation_named("gelu_new")(x)) - gelu(x)).max() > 1e-5
-    for name in (None, "", "linear"):
-        np.testing.assert_array_equal(activation_named(name)(x), x)
-    with pytest.raises(ConfigError, match=r"Unknown activation 'geluu'\. Known are: gelu, "):
-        activation_named("geluu")

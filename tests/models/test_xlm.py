@@ -12,7 +12,13 @@ import pytest
 import tensorflow as tf
 
 from tests.models.battery import check_model, perturb, random_inputs
-from tfxlm import TFXLMForSequenceClassification, TFXLMModel, TFXLMWithLMHeadModel, XLMConfig
+from tfxlm import (
+    TFXLMForQuestionAnsweringSimple,
+    TFXLMForSequenceClassification,
+    TFXLMModel,
+    TFXLMWithLMHeadModel,
+    XLMConfig,
+)
 from tfxlm.configs import PreTrainedConfig
 from tfxlm.errors import ArgumentError, ConfigError, InputError
 
@@ -210,7 +216,8 @@ ONES = np.ones((2, 4), np.int32)
         ({"input_ids": ONES, "langs": ONES[0]}, r"langs must have shape \(2, 4\), as input_ids has, got \(4,\)"),
         ({"input_ids": ONES, "lengths": ONES}, r"lengths must have shape \(2,\), as input_ids has, got \(2, 4\)"),
         ({"input_ids": ONES, "head_mask": np.ones(3)}, r"head_mask must have shape \(2,\) or \(2, 2\), got \(3,\)"),
-        ({"input_ids": ONES, "cache": {}}, "take no cache yet"),
+        ({"input_ids": ONES, "cache": {}}, r"A cache needs a causal model: in this one \(config.causal is False\)"),
+        ({"input_ids": ONES, "cache_position": 1}, "says where tokens go in a cache, but the call has no cache"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*has no langs")
@@ -305,7 +312,7 @@ def test_labels_give_a_loss(classifier: TFXLMForSequenceClassification, inputs: 
 @pytest.mark.parametrize(
     ("cls", "changes", "message"),
     [
-        (TFXLMWithLMHeadModel, {"asm": True, "asm_cutoffs": [10]}, r"adaptive softmax .*is not supported"),
+        (TFXLMForQuestionAnsweringSimple, {"num_labels": 3}, "scores starts and ends, so num_labels must be 2; got 3"),
         (TFXLMWithLMHeadModel, {"tie_word_embeddings": False}, "a kernel of its own, which XLM does not have"),
         (TFXLMForSequenceClassification, {"summary_activation": "geluu"}, r"summary_activation must be .*'geluu'"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from tfxlm.configs.base import PreTrainedConfig
 from tfxlm.configs.checks import (
@@ -23,9 +23,14 @@ from tfxlm.configs.checks import (
     one_of,
     without_empty,
 )
+from tfxlm.errors import ConfigError
 
 # What `summary_activation` may name; `tfxlm.layers.activations` has the function of each.
-ACTIVATION_NAMES = ("gelu", "gelu_new", "linear", "relu", "sigmoid", "silu", "swish", "tanh")
+ACTIVATION_NAMES = (
+    *("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh"),
+    *("gelu_pytorch_tanh", "laplace", "leaky_relu", "linear", "mish", "quick_gelu", "relu", "relu2", "relu6"),
+    *("sigmoid", "silu", "swish", "tanh"),
+)
 
 SPECIAL_INDICES = ("bos_index", "eos_index", "pad_index", "unk_index", "mask_index")
 
@@ -142,6 +147,7 @@ class XLMConfig(PreTrainedConfig):
         "is_encoder": (lambda value: value is True, "True (XLM decoders were never released)"),
         # "attn" is documented by the reference but was never implemented anywhere.
         "summary_type": one_of("first", "last", "mean", "cls_index"),
+        # The reference takes "prelu" and "xielu" too: layers with weights of their own, which no model has used here.
         "summary_activation": one_of(None, "", *ACTIVATION_NAMES),
         "asm_div_value": POSITIVE_NUMBER,
     }
@@ -155,6 +161,14 @@ class XLMConfig(PreTrainedConfig):
             self._set("id2lang", {index: name for name, index in self.lang2id.items()})
         if self.id2lang and not self.lang2id:
             self._set("lang2id", {name: index for index, name in self.id2lang.items()})
+        # Several names may share an id.
+        wrong = {name for index, name in self.id2lang.items() if self.lang2id.get(name) != index}
+        wrong |= {name for name, index in self.lang2id.items() if index not in self.id2lang}
+        if wrong:
+            raise ConfigError(
+                f"Invalid configuration: id2lang and lang2id disagree on {', '.join(sorted(wrong))}. Give one of them, "
+                "or make them agree."
+            )
         expect(self.emb_dim % self.n_heads == 0, "emb_dim", f"a multiple of n_heads ({self.n_heads})", self.emb_dim)
         for name in SPECIAL_INDICES:
             index = getattr(self, name)
@@ -182,11 +196,23 @@ class XLMConfig(PreTrainedConfig):
                 "an increasing list of word ids when asm is True",
                 self.asm_cutoffs,
             )
+            expect(
+                self.emb_dim >= self.asm_div_value ** len(cutoffs),
+                "asm_div_value",
+                f"small enough that emb_dim ({self.emb_dim}) can be divided by it once for each cutoff {cutoffs}",
+                self.asm_div_value,
+            )
 
     @property
     def uses_lang_embeddings(self) -> bool:
         """Whether the model adds language embeddings: `use_lang_emb` and more than one language."""
         return self.use_lang_emb and self.n_langs > 1
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with changed fields, see `PreTrainedConfig.replace`; one language mapping replaces both."""
+        if len({"lang2id", "id2lang"} & set(changes)) == 1:
+            changes = {"lang2id": {}, "id2lang": {}} | changes
+        return super().replace(**changes)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as JSON types; see `PreTrainedConfig.to_dict`."""

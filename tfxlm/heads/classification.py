@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import keras
 from keras import ops
 
 from tfxlm.errors import InputError
-from tfxlm.heads.labels import IGNORED_LABEL, checked_ids, fits, is_integer
+from tfxlm.heads.labels import fits, is_integer
+from tfxlm.heads.losses import cross_entropy, mean_loss
+
+# The loss of each row, by problem; classification is `cross_entropy`.
+LOSSES: Mapping[str, Callable[[Any, Any], Any]] = {
+    "regression": keras.losses.mean_squared_error,
+    "multi_label_classification": partial(keras.losses.binary_crossentropy, from_logits=True),
+}
 
 WAY_OUT = (
     ' Set problem_type="single_label_classification", "multi_label_classification" or "regression" in the '
@@ -69,13 +78,7 @@ def classification_loss(labels: Any, logits: Any, sample_weight: Any = None, *, 
             f"got {dtype} of shape {tuple(labels.shape)}.{WAY_OUT}"
         )
     if problem == "single_label_classification":
-        ids = ops.reshape(checked_ids(labels, num_labels, "num_labels", WAY_OUT), (-1,))
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED_LABEL, dtype="float32")
-        return loss(ids, logits, sample_weight)
-    kinds = {
-        "regression": keras.losses.MeanSquaredError(dtype="float32"),
-        "multi_label_classification": keras.losses.BinaryCrossentropy(from_logits=True, dtype="float32"),
-    }
+        return cross_entropy(ops.reshape(labels, (-1,)), logits, "num_labels", sample_weight, WAY_OUT)
     # Reshaped rather than broadcast: one row of labels must not stand for a whole batch.
     targets = ops.reshape(ops.cast(labels, "float32"), ops.shape(logits))
-    return kinds[problem](targets, logits, sample_weight)
+    return mean_loss(LOSSES[problem](targets, logits), sample_weight)

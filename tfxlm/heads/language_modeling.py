@@ -1,4 +1,4 @@
-"""Language modeling: which positions reach the output layer, and the loss."""
+"""Language modeling: which positions reach the output layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras import ops
 
 from tfxlm.backend import check_range, to_int32
 from tfxlm.errors import InputError
-from tfxlm.heads.labels import IGNORED_LABEL, checked_ids, fits
+from tfxlm.heads.labels import fits
 
 
 def select_positions(hidden_states: Any, masked_positions: Any = None, logits_to_keep: Any = None) -> Any:
@@ -64,30 +64,3 @@ def _checked(positions: Any, length: Any, name: str, axes: tuple[str, ...]) -> A
             f"{name} must be integers with axes ({', '.join(axes)}), got {dtype} of shape {tuple(positions.shape)}."
         )
     return check_range(to_int32(positions), length, f"{name} must be positions within the sequence.")
-
-
-def language_modeling_loss(labels: Any, logits: Any, sample_weight: Any = None) -> Any:
-    """Returns the mean cross-entropy over positions whose label is not -100. Labels are not shifted.
-
-    Args:
-        labels: (batch, P) integers.
-        logits: (batch, P, vocab_size).
-        sample_weight: (batch,) or (batch, P), or None.
-
-    Returns:
-        float32 scalar.
-
-    Raises:
-        InputError: when there is not one label for each position, or a label is not a token's id.
-    """
-    positions = tuple(logits.shape[:-1])
-    labels = ops.convert_to_tensor(labels)
-    if not fits(tuple(labels.shape), positions):
-        raise InputError(
-            f"labels must have shape {positions}, one for each position with logits, got {tuple(labels.shape)}."
-        )
-    labels = checked_ids(labels, logits.shape[-1], "vocab_size")
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED_LABEL, dtype="float32")
-    if sample_weight is not None and len(sample_weight.shape) == 1:
-        sample_weight = sample_weight[:, None]
-    return loss(labels, ops.cast(logits, "float32"), sample_weight)

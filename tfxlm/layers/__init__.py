@@ -1,8 +1,10 @@
 """Building blocks of transformers. They know no model family and no configuration: everything is an argument."""
 
 from tfxlm.layers.activations import ACTIVATIONS, activation_named
+from tfxlm.layers.adaptive_softmax import AdaptiveSoftmax
 from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.block import TransformerBlock
+from tfxlm.layers.cache import CacheStep, KeyValueCache, LayerCache, make_cache
 from tfxlm.layers.embeddings import EmbeddingTable, TransformerEmbeddings
 from tfxlm.layers.encoder import TransformerEncoder
 from tfxlm.layers.feed_forward import FeedForward
@@ -10,16 +12,22 @@ from tfxlm.layers.initializers import NormalWithZeroRow, Table
 from tfxlm.layers.masks import attention_bias, padding_mask
 from tfxlm.layers.padding import AllRows, RealRows, Rows, choose_rows
 from tfxlm.layers.positions import sinusoidal_table
-from tfxlm.layers.summary import SequenceSummary
+from tfxlm.layers.projection import Projection
+from tfxlm.layers.summary import SequenceSummary, last_position
 from tfxlm.layers.tied_projection import TiedProjection
 
 __all__ = [
     "ACTIVATIONS",
+    "AdaptiveSoftmax",
     "AllRows",
+    "CacheStep",
     "EmbeddingTable",
     "FeedForward",
+    "KeyValueCache",
+    "LayerCache",
     "MultiHeadAttention",
     "NormalWithZeroRow",
+    "Projection",
     "RealRows",
     "Rows",
     "SequenceSummary",
@@ -31,6 +39,8 @@ __all__ = [
     "activation_named",
     "attention_bias",
     "choose_rows",
+    "last_position",
+    "make_cache",
     "padding_mask",
     "sinusoidal_table",
 ]

@@ -7,15 +7,39 @@ from functools import partial
 from typing import Any
 
 import keras
+from keras import ops
 
 from tfxlm.errors import ConfigError
 
+_gelu = partial(keras.activations.gelu, approximate=False)
+_gelu_tanh = partial(keras.activations.gelu, approximate=True)
+
+
+def _laplace(x: Any) -> Any:
+    """The distribution function of the normal distribution that is close to a squared ReLU (Ma et al., 2022, MEGA)."""
+    mean, deviation = 0.707107, 0.282095
+    return 0.5 * (1 + ops.erf((x - mean) / (deviation * 2**0.5)))
+
+
+# Checkpoints mean the exact GELU, with the error function, by "gelu"; the others are its tanh approximation, written
+# in one way or another. "leaky_relu" is PyTorch's, whose slope is not Keras's.
 ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
-    # Checkpoints mean the exact GELU, with the error function, by "gelu"; its tanh approximation is "gelu_new".
-    "gelu": partial(keras.activations.gelu, approximate=False),
-    "gelu_new": partial(keras.activations.gelu, approximate=True),
+    "gelu": _gelu,
+    "gelu_10": lambda x: ops.clip(_gelu(x), -10, 10),
+    "gelu_accurate": _gelu_tanh,
+    "gelu_fast": _gelu_tanh,
+    "gelu_new": _gelu_tanh,
+    "gelu_python": _gelu,
+    "gelu_python_tanh": _gelu_tanh,
+    "gelu_pytorch_tanh": _gelu_tanh,
+    "laplace": _laplace,
+    "leaky_relu": partial(keras.activations.leaky_relu, negative_slope=0.01),
     "linear": keras.activations.linear,
+    "mish": keras.activations.mish,
+    "quick_gelu": lambda x: x * ops.sigmoid(1.702 * x),
     "relu": keras.activations.relu,
+    "relu2": lambda x: ops.square(ops.relu(x)),
+    "relu6": keras.activations.relu6,
     "sigmoid": keras.activations.sigmoid,
     "silu": keras.activations.silu,
     "swish": keras.activations.silu,

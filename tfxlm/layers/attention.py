@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from tfxlm.backend import softmax
+from tfxlm.layers.cache import LayerCache
 from tfxlm.layers.padding import Rows
 
 
@@ -30,9 +31,11 @@ class MultiHeadAttention(keras.layers.Layer):
         rows: the layout of the rows (`tfxlm.layers.padding`).
         bias: float32, broadcastable to (batch, heads, query, key), added to the scores; None attends everywhere.
         head_mask: broadcastable to (batch, heads, query, key), multiplied with the weights after dropout.
+        past: what earlier calls left, for the new tokens `x` to attend to as well; the keys are then the first slots
+            of it, as many as `bias` is wide. None for a call that has all tokens.
 
     Returns:
-        The output (rows, dim), and the weights (batch, heads, query, key).
+        The output (rows, dim); the weights (batch, heads, query, key); and `past` with the new tokens in it, or None.
     """
 
     def __init__(
@@ -65,14 +68,26 @@ class MultiHeadAttention(keras.layers.Layer):
         self.built = True
 
     def call(
-        self, x: Any, rows: Rows, bias: Any = None, head_mask: Any = None, training: bool | None = None
-    ) -> tuple[Any, Any]:
+        self,
+        x: Any,
+        rows: Rows,
+        bias: Any = None,
+        head_mask: Any = None,
+        past: LayerCache | None = None,
+        training: bool | None = None,
+    ) -> tuple[Any, Any, LayerCache | None]:
         """Attends; see the class."""
         query = self._split_heads(rows.unpack(self.query(x)))  # (batch, query, heads, head_dim)
         key = self._split_heads(rows.unpack(self.key(x)))
         value = self._split_heads(rows.unpack(self.value(x)))
         query = ops.transpose(query / math.sqrt(self.head_dim), (0, 2, 1, 3))  # (batch, heads, query, head_dim)
-        key = ops.transpose(key, (0, 2, 3, 1))  # (batch, heads, head_dim, key)
+        value = ops.transpose(value, (0, 2, 1, 3))  # (batch, heads, key, head_dim)
+        if past is None:
+            key = ops.transpose(key, (0, 2, 3, 1))  # (batch, heads, head_dim, key)
+        else:
+            past = past.with_new(ops.transpose(key, (0, 2, 1, 3)), value)
+            key, value = past.first(bias.shape[-1])
+            key = ops.transpose(key, (0, 1, 3, 2))
         scores = ops.matmul(query, key)  # (batch, heads, query, key)
         # The softmax is in float32 at least: half types would lose the tail, and the mask would overflow.
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
@@ -82,9 +97,9 @@ class MultiHeadAttention(keras.layers.Layer):
         weights = self.dropout(weights, training=training)
         if head_mask is not None:
             weights = weights * ops.cast(head_mask, weights.dtype)
-        context = ops.matmul(weights, ops.transpose(value, (0, 2, 1, 3)))  # (batch, heads, query, head_dim)
+        context = ops.matmul(weights, value)  # (batch, heads, query, head_dim)
         context = self._merge_heads(ops.transpose(context, (0, 2, 1, 3)))  # (batch, query, heads * head_dim)
-        return self.output_dense(rows.pack(context)), weights
+        return self.output_dense(rows.pack(context)), weights, past
 
     def _split_heads(self, grid: Any) -> Any:
         batch, length = ops.shape(grid)[:2]

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tfxlm.layers.attention import MultiHeadAttention
+from tfxlm.layers.cache import LayerCache
 from tfxlm.layers.feed_forward import FeedForward
 from tfxlm.layers.normalization import LayerNormalization
 from tfxlm.layers.padding import Rows
@@ -32,10 +33,11 @@ class TransformerBlock(keras.layers.Layer):
 
     Call arguments:
         x: (rows, dim).
-        rows, bias, head_mask: see `MultiHeadAttention`.
+        rows, bias, head_mask, past: see `MultiHeadAttention`.
 
     Returns:
-        The hidden states (rows, dim), and the attention weights (batch, heads, query, key).
+        The hidden states (rows, dim); the attention weights (batch, heads, query, key); and `past` with the new
+        tokens in it, or None.
     """
 
     def __init__(
@@ -78,18 +80,25 @@ class TransformerBlock(keras.layers.Layer):
         self.built = True
 
     def call(
-        self, x: Any, rows: Rows, bias: Any = None, head_mask: Any = None, training: bool | None = None
-    ) -> tuple[Any, Any]:
+        self,
+        x: Any,
+        rows: Rows,
+        bias: Any = None,
+        head_mask: Any = None,
+        past: LayerCache | None = None,
+        training: bool | None = None,
+    ) -> tuple[Any, Any, LayerCache | None]:
         """Applies the block; see the class."""
-        attended, weights = self.attention(
+        attended, weights, past = self.attention(
             self.attention_norm(x) if self.pre_norm else x,
             rows=rows,
             bias=bias,
             head_mask=head_mask,
+            past=past,
             training=training,
         )
         x = x + self.attention_dropout(attended, training=training)
         if self.pre_norm:
-            return x + self.feed_forward(self.feed_forward_norm(x), training=training), weights
+            return x + self.feed_forward(self.feed_forward_norm(x), training=training), weights, past
         x = self.attention_norm(x)
-        return self.feed_forward_norm(x + self.feed_forward(x, training=training)), weights
+        return self.feed_forward_norm(x + self.feed_forward(x, training=training)), weights, past

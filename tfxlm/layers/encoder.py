@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from tfxlm.layers.block import TransformerBlock
+from tfxlm.layers.cache import LayerCache
 from tfxlm.layers.normalization import LayerNormalization
 from tfxlm.layers.padding import Rows
 
@@ -27,11 +29,13 @@ class TransformerEncoder(keras.layers.Layer):
         rows: the layout of the rows.
         bias: see `MultiHeadAttention`.
         head_mask: (heads,) or (layers, heads), 1 keeps a head and 0 silences it; or None.
+        pasts: of each block what earlier calls left (see `MultiHeadAttention`), or None.
         output_hidden_states, output_attentions: whether to return them.
 
     Returns:
         The hidden states (rows, dim); a tuple of `num_layers` + 1 hidden states (batch, length, dim), or None; a
-        tuple of `num_layers` attention weights (batch, heads, query, key), or None.
+        tuple of `num_layers` attention weights (batch, heads, query, key), or None; and `pasts` with the new tokens in
+        them, or None.
     """
 
     def __init__(
@@ -74,23 +78,37 @@ class TransformerEncoder(keras.layers.Layer):
         rows: Rows,
         bias: Any = None,
         head_mask: Any = None,
+        pasts: Sequence[LayerCache] | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         training: bool | None = None,
-    ) -> tuple[Any, tuple[Any, ...] | None, tuple[Any, ...] | None]:
+    ) -> tuple[Any, tuple[Any, ...] | None, tuple[Any, ...] | None, tuple[LayerCache, ...] | None]:
         """Applies the blocks; see the class."""
-        states, attentions = [], []
+        states, attentions, extended = [], [], []
         for index, block in enumerate(self.blocks):
             if output_hidden_states:
                 states.append(rows.reveal(x))
-            x, weights = block(x, rows=rows, bias=bias, head_mask=_mask_of_layer(head_mask, index), training=training)
+            x, weights, past = block(
+                x,
+                rows=rows,
+                bias=bias,
+                head_mask=_mask_of_layer(head_mask, index),
+                past=None if pasts is None else pasts[index],
+                training=training,
+            )
+            extended.append(past)
             if output_attentions:
                 attentions.append(weights)
         if self.final_norm is not None:
             x = self.final_norm(x)
         if output_hidden_states:
             states.append(rows.reveal(x))
-        return x, tuple(states) if output_hidden_states else None, tuple(attentions) if output_attentions else None
+        return (
+            x,
+            tuple(states) if output_hidden_states else None,
+            tuple(attentions) if output_attentions else None,
+            None if pasts is None else tuple(extended),
+        )
 
 
 def _mask_of_layer(head_mask: Any, index: int) -> Any:

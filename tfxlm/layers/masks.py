@@ -41,18 +41,20 @@ def padding_mask(
     return ops.ones((batch, length), dtype="bool")
 
 
-def attention_bias(mask: Any, *, causal: bool = False) -> Any:
+def attention_bias(mask: Any, *, causal: bool = False, queries: Any = None) -> Any:
     """Returns what is added to attention scores so that masked keys get no weight.
 
     Args:
-        mask: (batch, length) boolean, True at real positions.
+        mask: (batch, key) boolean, True at real positions.
         causal: whether a query attends only to its own and earlier positions; combines with `mask`.
+        queries: (query,) integers, the positions of the queries among the keys; all keys are queries by default.
 
     Returns:
         float32, (batch, 1, 1, key) or, when causal, (batch, 1, query, key).
     """
     allowed = mask[:, None, None, :]
     if causal:
-        positions = ops.arange(ops.shape(mask)[1])
-        allowed = ops.logical_and(allowed, positions[None, :] <= positions[:, None])  # (batch, 1, query, key)
+        keys = ops.arange(ops.shape(mask)[1])
+        queries = keys if queries is None else queries
+        allowed = ops.logical_and(allowed, keys[None, :] <= queries[:, None])  # (batch, 1, query, key)
     return ops.where(allowed, 0.0, MASKED_SCORE)

@@ -9,6 +9,11 @@ import keras
 from keras import ops
 
 
+def last_position(mask: Any) -> Any:
+    """Returns the last position of each row where `mask` (..., length) is True, int32 (...); 0 where it is nowhere."""
+    return ops.max(ops.where(mask, ops.arange(ops.shape(mask)[-1]), 0), axis=-1)
+
+
 class SequenceSummary(keras.layers.Layer):
     """Takes one vector from a sequence, then dropout, projection, activation and dropout.
 
@@ -52,6 +57,8 @@ class SequenceSummary(keras.layers.Layer):
         self.dim, self.kind, self.over_padding = dim, kind, over_padding
         self.first_dropout = keras.layers.Dropout(first_dropout, dtype=self.dtype_policy)
         self.last_dropout = keras.layers.Dropout(last_dropout, dtype=self.dtype_policy)
+        # Width of what it returns.
+        self.output_dim = projection_dim or dim
         self.activation = keras.activations.get(activation)
         self.summary = (
             keras.layers.Dense(
@@ -87,7 +94,6 @@ class SequenceSummary(keras.layers.Layer):
                 return hidden_states[..., 0, :]
             cls_index = ops.argmax(ops.cast(mask, "int32"), axis=-1)
         elif self.kind == "last" or cls_index is None:
-            positions = ops.arange(ops.shape(mask)[-1])
-            cls_index = ops.max(ops.where(mask, positions, 0), axis=-1)
+            cls_index = last_position(mask)
         index = ops.cast(cls_index, "int32")[..., None, None]
         return ops.take_along_axis(hidden_states, index, axis=-2)[..., 0, :]

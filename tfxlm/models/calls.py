@@ -25,10 +25,14 @@ KINDS: Mapping[str, Callable[[str], bool]] = {
 TENSOR_ARGUMENTS: Mapping[str, str] = {
     # Ids and counts.
     **dict.fromkeys(
-        ("input_ids", "langs", "token_type_ids", "position_ids", "lengths", "masked_positions"), "integers"
+        (
+            *("input_ids", "langs", "token_type_ids", "position_ids", "lengths", "masked_positions"),
+            *("start_positions", "end_positions", "cls_index", "cache_position"),
+        ),
+        "integers",
     ),
     "inputs_embeds": "floating point numbers",
-    **dict.fromkeys(("attention_mask", "head_mask", "labels"), "numbers"),
+    **dict.fromkeys(("attention_mask", "head_mask", "labels", "is_impossible", "p_mask"), "numbers"),
 }
 
 

@@ -50,11 +50,13 @@ class TFBaseModelOutput(ModelOutput):
         hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for: the embeddings' output, then
             each block's.
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for: the attention weights.
+        cache: `KeyValueCache` with what was given and the new tokens, if one was given.
     """
 
     last_hidden_state: Any
     hidden_states: Any
     attentions: Any
+    cache: Any
 
 
 class _HeadOutput(ModelOutput):
@@ -62,6 +64,7 @@ class _HeadOutput(ModelOutput):
     logits: Any
     hidden_states: Any
     attentions: Any
+    cache: Any
 
 
 class TFXLMWithLMHeadModelOutput(_HeadOutput):
@@ -72,7 +75,12 @@ class TFXLMWithLMHeadModelOutput(_HeadOutput):
         logits: float (batch, length or chosen positions, vocab_size), scores before the softmax.
         hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
+        cache: `KeyValueCache` with what was given and the new tokens, if one was given.
+        label_log_probs: float32 (batch, P), log-probabilities of the labels, if a model with an adaptive softmax is
+            given some.
     """
+
+    label_log_probs: Any
 
 
 class TFSequenceClassifierOutput(_HeadOutput):
@@ -83,4 +91,86 @@ class TFSequenceClassifierOutput(_HeadOutput):
         logits: float (batch, num_labels), scores before the softmax (values, for regression).
         hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
+        cache: `KeyValueCache`, if one was given.
     """
+
+
+class TFMultipleChoiceModelOutput(_HeadOutput):
+    """Outputs of a model that chooses among texts.
+
+    Args:
+        loss: float32 scalar, if labels are given.
+        logits: float (batch, choices), scores before the softmax.
+        hidden_states: tuple of layers + 1 tensors (batch * choices, length, dim), if asked for.
+        attentions: tuple of layers tensors (batch * choices, heads, length, length), if asked for.
+        cache: `KeyValueCache`, if one was given.
+    """
+
+
+class TFTokenClassifierOutput(_HeadOutput):
+    """Outputs of a token classifier.
+
+    Args:
+        loss: float32 scalar, if labels are given.
+        logits: float (batch, length, num_labels), scores before the softmax.
+        hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
+        attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
+        cache: `KeyValueCache`, if one was given.
+    """
+
+
+class TFQuestionAnsweringModelOutput(ModelOutput):
+    """Outputs of a model that scores the first and the last token of an answer.
+
+    Args:
+        loss: float32 scalar, if both positions are given.
+        start_logits: float (batch, length), scores before the softmax.
+        end_logits: float (batch, length), scores before the softmax.
+        hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
+        attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
+        cache: `KeyValueCache`, if one was given.
+    """
+
+    loss: Any
+    start_logits: Any
+    end_logits: Any
+    hidden_states: Any
+    attentions: Any
+    cache: Any
+
+
+class TFXLMForQuestionAnsweringOutput(ModelOutput):
+    """Outputs of a model that searches answers with a beam.
+
+    The first four are there if both positions are given, the next five if not.
+
+    Args:
+        loss: float32 scalar.
+        start_logits: float32 (batch, length), scores of the first token before the softmax.
+        end_logits: float32 (batch, length), scores of the last token, given the true first one.
+        answer_class_logits: float (batch,), score before the sigmoid of a question without an answer, given the true
+            first token; if `is_impossible` is given too.
+        start_top_log_probs: float32 (batch, start_n_top), probabilities (not their logarithms) of the best first
+            tokens, best first.
+        start_top_index: int32 (batch, start_n_top), their positions.
+        end_top_log_probs: float32 (batch, end_n_top * start_n_top), probabilities of the best last tokens of each
+            start: the best ones of all starts, then the second best, and so on.
+        end_top_index: int32 (batch, end_n_top * start_n_top), their positions.
+        cls_logits: float (batch,), score before the sigmoid of a question without an answer.
+        hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
+        attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
+        cache: `KeyValueCache`, if one was given.
+    """
+
+    loss: Any
+    start_logits: Any
+    end_logits: Any
+    answer_class_logits: Any
+    start_top_log_probs: Any
+    start_top_index: Any
+    end_top_log_probs: Any
+    end_top_index: Any
+    cls_logits: Any
+    hidden_states: Any
+    attentions: Any
+    cache: Any

@@ -1,4 +1,4 @@
-"""The base class of all models: loading, saving, and Keras training with the model's own loss."""
+"""The base class of all models: made from a configuration, loaded, and saved."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tfxlm.errors import ArgumentError, ConfigError, InputError
 from tfxlm.models import loading
 from tfxlm.models.calls import gather_arguments, make_call, make_signature
 from tfxlm.models.outputs import ModelOutput
+from tfxlm.models.surgery import AlterableModel
 
 
 def dtype_policy(dtype: Any) -> keras.DTypePolicy:
@@ -38,7 +39,7 @@ def dtype_policy(dtype: Any) -> keras.DTypePolicy:
     return policy
 
 
-class TFPreTrainedModel(keras.Model):
+class TFPreTrainedModel(AlterableModel):
     """A Keras model made from a configuration.
 
     A class says its configuration, its names in checkpoints, and the arguments of its call; it makes its layers in
@@ -62,8 +63,6 @@ class TFPreTrainedModel(keras.Model):
     has_head: ClassVar[bool] = True
     positional_arguments: ClassVar[tuple[str, ...]] = ()
     keyword_arguments: ClassVar[tuple[str, ...]] = ()
-    label_arguments: ClassVar[tuple[str, ...]] = ("labels",)
-    main_output: ClassVar[str] = "logits"
     main_input_name: ClassVar[str] = "input_ids"
 
     signature: ClassVar[inspect.Signature]
@@ -83,7 +82,7 @@ class TFPreTrainedModel(keras.Model):
             )
         # Inputs are not cast to the compute dtype at the door: labels and masks keep their precision.
         super().__init__(dtype=dtype_policy(dtype), name=name, autocast=False)
-        self.config = config
+        self._config = config
         self.make_layers(config)
         self.build()
 
@@ -109,49 +108,6 @@ class TFPreTrainedModel(keras.Model):
     def finish(self, outputs: ModelOutput, return_dict: bool | None) -> Any:
         """Returns `outputs` as the caller wants them: an object, or a tuple."""
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
-
-    # Training
-
-    def own_loss(self, labels: Any, logits: Any, sample_weight: Any = None) -> Any:
-        """Returns the loss of the class's task, a float32 scalar, as the reference computes it."""
-        raise InputError(
-            f"{type(self).__name__} has no loss of its own. Give one to compile(loss=...), or use a class with a head."
-        )
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        """Returns the compiled loss of the main output, or the model's own when `compile` was given none."""
-        labels, logits = self._labels(x, y), self._main_output(x, y_pred)
-        if self._compile_loss is not None:
-            return super().compute_loss(x, labels, logits, sample_weight, training)
-        loss = self.own_loss(labels, logits, sample_weight)
-        return sum((self._aggregate_additional_loss(extra) for extra in self.losses), loss)
-
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
-        """Updates and returns the compiled metrics of the main output."""
-        return super().compute_metrics(x, self._labels(x, y), self._main_output(x, y_pred), sample_weight)
-
-    def predict_step(self, *args: Any) -> Any:
-        """Predicts without labels: a loss in the outputs has no batch axis to put batches together on."""
-        *state, data = args
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        if isinstance(x, Mapping):
-            x = {name: value for name, value in x.items() if name not in self.label_arguments}
-        return super().predict_step(*state, (x,))
-
-    def _labels(self, x: Any, y: Any) -> Any:
-        if y is None and isinstance(x, Mapping):
-            y = x.get("labels")
-        if y is None:
-            raise InputError('There are no labels to learn from. Give them as y, in (x, y) batches, or as x["labels"].')
-        return y
-
-    def _main_output(self, x: Any, y_pred: Any) -> Any:
-        if isinstance(y_pred, Mapping):
-            return y_pred[self.main_output]
-        has_loss = isinstance(x, Mapping) and x.get("labels") is not None
-        return y_pred[1 if has_loss else 0]
 
     # Keras serialization
 

@@ -1,7 +1,8 @@
-"""XLM (Lample and Conneau, 2019, "Cross-lingual Language Model Pretraining")."""
+"""XLM (Lample and Conneau, 2019, "Cross-lingual Language Model Pretraining"): the model and its language modeling."""
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import Any, ClassVar
 
@@ -10,18 +11,13 @@ import keras
 from tfxlm.checkpoints import NameMap
 from tfxlm.checkpoints.maps.xlm import XLM
 from tfxlm.configs import PreTrainedConfig, XLMConfig
-from tfxlm.errors import ConfigError, InputError
-from tfxlm.heads.classification import classification_loss, problem_of
-from tfxlm.heads.language_modeling import language_modeling_loss, select_positions
-from tfxlm.layers import SequenceSummary, TiedProjection, activation_named
+from tfxlm.errors import ConfigError
+from tfxlm.layers import AdaptiveSoftmax, KeyValueCache, TiedProjection
+from tfxlm.models.batches import Labels
 from tfxlm.models.calls import check_grid, check_head_mask
-from tfxlm.models.outputs import (
-    ModelOutput,
-    TFBaseModelOutput,
-    TFSequenceClassifierOutput,
-    TFXLMWithLMHeadModelOutput,
-)
+from tfxlm.models.outputs import ModelOutput, TFBaseModelOutput, TFXLMWithLMHeadModelOutput
 from tfxlm.models.pretrained import TFPreTrainedModel
+from tfxlm.models.tasks import LanguageModeling
 from tfxlm.models.xlm_backbone import XLMBackbone
 
 INPUTS = (
@@ -35,18 +31,32 @@ class TFXLMPreTrainedModel(TFPreTrainedModel):
 
     config_class: ClassVar[type[PreTrainedConfig]] = XLMConfig
     name_map: ClassVar[NameMap] = XLM
-    config: XLMConfig
+    base_model_prefix: ClassVar[str] = "transformer"
 
     def make_layers(self, config: XLMConfig) -> None:
         """Makes the backbone."""
         self.transformer = XLMBackbone(config, name="transformer", dtype=self.dtype_policy)
         self._has_warned_of_langs = False
 
+    def make_cache(self, batch_size: Any, max_length: int | None = None) -> KeyValueCache:
+        """Makes an empty cache, for calls that bring one or several new tokens of a text at a time.
+
+        Args:
+            batch_size: rows.
+            max_length: most tokens of a row, padding included; `max_position_embeddings` by default.
+
+        Returns:
+            The cache of the first call; each call returns the next one in its outputs.
+
+        Raises:
+            InputError: when `max_length` is not a positive integer.
+        """
+        return self.transformer.make_cache(batch_size, max_length)
+
     def encode(
         self,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
-        cache: Any = None,
         langs: Any = None,
         **inputs: Any,
     ) -> tuple[TFBaseModelOutput, Any]:
@@ -59,8 +69,6 @@ class TFXLMPreTrainedModel(TFPreTrainedModel):
             InputError: when inputs are missing, contradict each other, or do not fit the model.
         """
         config = self.config
-        if cache is not None:
-            raise InputError("TFXLM models take no cache yet; pass the whole sequence without it.")
         check_grid({**inputs, "langs": langs}, config.max_position_embeddings, config.emb_dim)
         check_head_mask(inputs.get("head_mask"), config.n_layers, config.n_heads, bool(config.pruned_heads))
         if langs is None and config.uses_lang_embeddings and not self._has_warned_of_langs:
@@ -94,11 +102,14 @@ class TFXLMModel(TFXLMPreTrainedModel):
         position_ids: int (batch, length); 0, 1, 2, ... by default. With them a sequence may be longer than
             `max_position_embeddings`.
         lengths: int (batch,), real tokens at the start of each row.
-        cache: not supported yet.
+        cache: `KeyValueCache` of the tokens before, from `make_cache` or the outputs of the last call. The other inputs
+            then are those of the new tokens only; positions go on counting. For causal models.
         head_mask: (heads,) or (layers, heads), 0 silences a head. Not for models with pruned heads.
         inputs_embeds: float (batch, length, dim), in place of `input_ids`.
         output_attentions, output_hidden_states, return_dict: override the configuration.
         training: whether dropout is on.
+        cache_position: by keyword: int, the slot of the cache for the first new token (or (new,), consecutive slots for
+            all), to go back and write over later ones. They come after all that is there by default.
 
     Returns:
         `TFBaseModelOutput`, or its tuple when `return_dict` is False. Padding is zero.
@@ -116,8 +127,9 @@ class TFXLMModel(TFXLMPreTrainedModel):
 
     architecture: ClassVar[str] = "XLMModel"
     has_head: ClassVar[bool] = False
-    main_output: ClassVar[str] = "last_hidden_state"
+    labels: ClassVar[Labels] = Labels({"labels": "last_hidden_state"})
     positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, "training")
+    keyword_arguments: ClassVar[tuple[str, ...]] = ("cache_position",)
 
     def forward(self, return_dict: bool | None = None, **inputs: Any) -> Any:
         """Computes the outputs; see the class."""
@@ -125,8 +137,11 @@ class TFXLMModel(TFXLMPreTrainedModel):
         return self.finish(outputs, return_dict)
 
 
-class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
-    """XLM with a language modeling head: the word embeddings again, with a bias of its own.
+class TFXLMWithLMHeadModel(LanguageModeling, TFXLMPreTrainedModel):
+    """XLM with a language modeling head.
+
+    The head is the word embeddings again, with a bias of its own; or, with `asm=True`, an adaptive softmax
+    (`asm_cutoffs`, `asm_div_value`), whose logits are log-probabilities.
 
     Args:
         config: `XLMConfig`.
@@ -143,108 +158,44 @@ class TFXLMWithLMHeadModel(TFXLMPreTrainedModel):
 
     Raises:
         InputError: as `TFXLMModel`, and when chosen positions are past the end.
-        ConfigError: for an adaptive softmax (`asm=True`), which is not supported yet, and for an output layer that does
-            not share the word embeddings (`tie_word_embeddings=False`).
+        ConfigError: for an output layer that does not share the word embeddings (`tie_word_embeddings=False`).
     """
 
     architecture: ClassVar[str] = "XLMWithLMHeadModel"
+    lm_head_name: ClassVar[str | None] = "pred_layer"
+    output_class: ClassVar[type[ModelOutput]] = TFXLMWithLMHeadModelOutput
     positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, "training")
-    keyword_arguments: ClassVar[tuple[str, ...]] = ("labels", "masked_positions", "logits_to_keep")
+    keyword_arguments: ClassVar[tuple[str, ...]] = ("labels", "masked_positions", "logits_to_keep", "cache_position")
 
     def make_layers(self, config: XLMConfig) -> None:
-        """Makes the backbone and the head."""
-        if config.asm:
-            raise ConfigError("An adaptive softmax head (asm=True) is not supported yet. Use a config with asm=False.")
-        if not config.tie_word_embeddings:
+        """Makes the body and the head."""
+        if not config.tie_word_embeddings and not config.asm:
             raise ConfigError(
                 "tie_word_embeddings=False asks for an output layer with a kernel of its own, which XLM does not have. "
                 "Use a config with tie_word_embeddings=True."
             )
         super().make_layers(config)
-        self.pred_layer = TiedProjection(config.vocab_size, name="pred_layer", dtype=self.dtype_policy)
+        options: dict[str, Any] = {"name": "pred_layer", "dtype": self.dtype_policy}
+        if config.asm:
+            # An adaptive softmax is cheap where it knows the label: it has to see them.
+            self.labels = dataclasses.replace(self.labels, needed_by_call=True)
+            self.pred_layer = AdaptiveSoftmax(
+                config.emb_dim,
+                config.vocab_size,
+                config.asm_cutoffs or (),
+                div_value=config.asm_div_value,
+                kernel_initializer=keras.initializers.RandomNormal(stddev=config.init_std),
+                **options,
+            )
+        else:
+            self.pred_layer = TiedProjection(config.vocab_size, **options)
 
-    def forward(
-        self,
-        labels: Any = None,
-        masked_positions: Any = None,
-        logits_to_keep: Any = None,
-        return_dict: bool | None = None,
-        **inputs: Any,
-    ) -> Any:
-        """Computes the outputs; see the class."""
-        outputs, _ = self.encode(**inputs)
-        hidden_states = select_positions(outputs["last_hidden_state"], masked_positions, logits_to_keep)
-        logits = self.pred_layer(hidden_states, self.transformer.embeddings.tables["word"].embeddings)
-        loss = None if labels is None else self.own_loss(labels, logits)
-        return self.finish(_with_head(TFXLMWithLMHeadModelOutput, loss, logits, outputs), return_dict)
+    def token_logits(self, hidden_states: Any) -> Any:
+        """(batch, P, dim) -> (batch, P, vocab_size)."""
+        if self.config.asm:
+            return self.pred_layer(hidden_states)
+        return self.pred_layer(hidden_states, self.transformer.embeddings.tables["word"].embeddings)
 
-    def own_loss(self, labels: Any, logits: Any, sample_weight: Any = None) -> Any:
-        """Returns the mean cross-entropy over labels that are not -100."""
-        return language_modeling_loss(labels, logits, sample_weight)
-
-
-class TFXLMForSequenceClassification(TFXLMPreTrainedModel):
-    """XLM with a classification or regression head on one vector per sequence.
-
-    The vector is that of the first real position (`summary_type="first"`): position 0, or where attention_mask or left
-    padding leave it out, the first that is not.
-
-    When the configuration names no `problem_type`, the first labels that reach the model's own loss decide, and the
-    model's `config` keeps the answer: later labels, saved checkpoints and exports follow it, as in the reference.
-
-    Args:
-        config: `XLMConfig`; `num_labels`, `problem_type` and the `summary_*` fields describe the head.
-        dtype: Keras dtype or policy.
-
-    Call arguments:
-        Those of `TFXLMModel` up to `return_dict`, then:
-        labels: (batch,) ids; (batch, num_labels) of 0 and 1 for several labels at once; (batch,) or
-            (batch, num_labels) numbers for regression (see `PreTrainedConfig.problem_type`).
-
-    Returns:
-        `TFSequenceClassifierOutput`, or its tuple.
-
-    Raises:
-        InputError: as `TFXLMModel`, and when dtype, shape or values of the labels do not fit the problem.
-    """
-
-    architecture: ClassVar[str] = "XLMForSequenceClassification"
-    positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, "labels", "training")
-
-    def make_layers(self, config: XLMConfig) -> None:
-        """Makes the backbone and the head."""
-        super().make_layers(config)
-        projection = config.num_labels if config.summary_proj_to_labels else config.emb_dim
-        self.sequence_summary = SequenceSummary(
-            config.emb_dim,
-            kind=config.summary_type,
-            projection_dim=projection if config.summary_use_proj else None,
-            activation=activation_named(config.summary_activation),
-            first_dropout=config.summary_first_dropout,
-            last_dropout=config.summary_last_dropout,
-            over_padding=config.summary_over_padding,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=config.init_std),
-            name="sequence_summary",
-            dtype=self.dtype_policy,
-        )
-
-    def forward(
-        self, labels: Any = None, return_dict: bool | None = None, training: bool | None = None, **inputs: Any
-    ) -> Any:
-        """Computes the outputs; see the class."""
-        outputs, mask = self.encode(training=training, **inputs)
-        logits = self.sequence_summary(outputs["last_hidden_state"], mask, training=training)
-        loss = None if labels is None else self.own_loss(labels, logits)
-        return self.finish(_with_head(TFSequenceClassifierOutput, loss, logits, outputs), return_dict)
-
-    def own_loss(self, labels: Any, logits: Any, sample_weight: Any = None) -> Any:
-        """Returns the mean loss of the problem that configuration and labels describe; see the class."""
-        problem = problem_of(labels, self.config.num_labels, self.config.problem_type)
-        loss = classification_loss(labels, logits, sample_weight, problem_type=problem)
-        if self.config.problem_type is None:
-            self.config = self.config.replace(problem_type=problem)
-        return loss
-
-
-def _with_head(kind: type[ModelOutput], loss: Any, logits: Any, outputs: TFBaseModelOutput) -> ModelOutput:
-    return kind(loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions)
+    def label_log_probs(self, hidden_states: Any, labels: Any) -> Any:
+        """(batch, P, dim), int32 (batch, P) -> (batch, P); see `LanguageModeling`."""
+        return self.pred_layer.target_log_probs(hidden_states, labels)

@@ -9,8 +9,11 @@ from keras import ops
 
 from tfxlm.backend import check_range
 from tfxlm.configs import XLMConfig
+from tfxlm.errors import InputError
 from tfxlm.layers import (
+    CacheStep,
     EmbeddingTable,
+    KeyValueCache,
     NormalWithZeroRow,
     Table,
     TransformerEmbeddings,
@@ -18,6 +21,7 @@ from tfxlm.layers import (
     activation_named,
     attention_bias,
     choose_rows,
+    make_cache,
     padding_mask,
     sinusoidal_table,
 )
@@ -58,7 +62,8 @@ class XLMBackbone(keras.layers.Layer):
         remove_padding: whether padding may be left out of position-wise layers.
 
     Call arguments:
-        The inputs of `TFXLMModel`, as int32 and float tensors.
+        The inputs of `TFXLMModel`, as int32 and float tensors. With a `cache` they are those of the new tokens only:
+        positions default to the tokens' slots, and attentions are (batch, heads, new, max_length).
 
     Returns:
         `TFBaseModelOutput`, and the padding mask (batch, length), boolean.
@@ -67,6 +72,7 @@ class XLMBackbone(keras.layers.Layer):
     def __init__(self, config: XLMConfig, *, remove_padding: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config, self.remove_padding = config, remove_padding
+        self.head_dim = config.emb_dim // config.n_heads
         options: dict[str, Any] = {"norm_epsilon": config.layer_norm_eps, "dtype": self.dtype_policy}
         self.embeddings = TransformerEmbeddings(
             config.emb_dim, embedding_tables(config), dropout=config.dropout, name="embeddings", **options
@@ -74,8 +80,8 @@ class XLMBackbone(keras.layers.Layer):
         self.encoder = TransformerEncoder(
             config.n_layers,
             config.emb_dim,
-            [config.n_heads - len(config.pruned_heads.get(layer, ())) for layer in range(config.n_layers)],
-            head_dim=config.emb_dim // config.n_heads,
+            self.heads,
+            head_dim=self.head_dim,
             inner_dim=4 * config.emb_dim,
             activation=activation_named("gelu" if config.gelu_activation else "relu"),
             norm="post",
@@ -92,6 +98,22 @@ class XLMBackbone(keras.layers.Layer):
         self.encoder.build()
         self.built = True
 
+    @property
+    def heads(self) -> list[int]:
+        """Number of attention heads of each layer."""
+        pruned = self.config.pruned_heads
+        return [self.config.n_heads - len(pruned.get(layer, ())) for layer in range(self.config.n_layers)]
+
+    def reconfigure(self, config: XLMConfig) -> None:
+        """Takes over a configuration that fits the layers, after they or it were changed."""
+        self.config = config
+        self.embeddings.messages = {name: table.message for name, table in embedding_tables(config).items()}
+
+    def make_cache(self, batch_size: Any, max_length: int | None = None) -> KeyValueCache:
+        """Makes an empty cache for `max_length` tokens, `max_position_embeddings` by default; see `make_cache`."""
+        slots = self.config.max_position_embeddings if max_length is None else max_length
+        return make_cache(batch_size, slots, self.heads, self.head_dim, self.compute_dtype)
+
     def call(
         self,
         input_ids: Any = None,
@@ -100,8 +122,10 @@ class XLMBackbone(keras.layers.Layer):
         token_type_ids: Any = None,
         position_ids: Any = None,
         lengths: Any = None,
+        cache: KeyValueCache | None = None,
         head_mask: Any = None,
         inputs_embeds: Any = None,
+        cache_position: Any = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
         training: bool | None = None,
@@ -119,10 +143,12 @@ class XLMBackbone(keras.layers.Layer):
             input_ids=input_ids,
             pad_token_id=self.config.pad_index,
         )
+        step = self._step(cache, mask, cache_position)
         # The weights of padding as a query belong to the attentions, so padding stays when they are asked for.
-        rows = choose_rows(mask, remove_padding=self.remove_padding and not output_attentions)
+        rows = choose_rows(mask, remove_padding=self.remove_padding and not output_attentions and step is None)
+        places = ops.arange(length) if step is None else step.positions  # of these tokens among those attended to
         if position_ids is None:
-            position_ids = ops.broadcast_to(ops.arange(length)[None, :], (batch, length))
+            position_ids = ops.broadcast_to(places[None, :], (batch, length))
         # Token types are looked up among the words: so the original was used, and so checkpoints expect it.
         added = {"position": position_ids, "lang": langs, "word": token_type_ids}
         x = self.embeddings(
@@ -130,13 +156,46 @@ class XLMBackbone(keras.layers.Layer):
             {table: rows.pack(ids) for table, ids in added.items() if ids is not None},
             training=training,
         )
-        x, states, attentions = self.encoder(
+        keys = mask if step is None else step.mask
+        x, states, attentions, pasts = self.encoder(
             x,
             rows=rows,
-            bias=attention_bias(mask, causal=self.config.causal),
+            bias=attention_bias(keys, causal=self.config.causal, queries=places),
             head_mask=head_mask,
+            pasts=None if step is None else step.pasts,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             training=training,
         )
-        return TFBaseModelOutput(last_hidden_state=rows.reveal(x), hidden_states=states, attentions=attentions), mask
+        if step is not None:
+            cache = step.finish(pasts)
+            attentions = attentions and tuple(step.over_all_slots(weights) for weights in attentions)
+        outputs = TFBaseModelOutput(
+            last_hidden_state=rows.reveal(x), hidden_states=states, attentions=attentions, cache=cache
+        )
+        return outputs, mask
+
+    def _step(self, cache: KeyValueCache | None, mask: Any, cache_position: Any) -> CacheStep | None:
+        """Returns the place of the new tokens in a cache, when there is one.
+
+        Raises:
+            InputError: when it is not one of this model, or the model cannot use any.
+        """
+        if cache is None:
+            if cache_position is not None:
+                raise InputError(
+                    "cache_position says where tokens go in a cache, but the call has no cache. Give both."
+                )
+            return None
+        if not self.config.causal:
+            raise InputError(
+                "A cache needs a causal model: in this one (config.causal is False) the new tokens would change what "
+                "the earlier ones are. Load a causal checkpoint with causal=True, or give all tokens and no cache."
+            )
+        if not isinstance(cache, KeyValueCache):
+            raise InputError(
+                f"cache must be a KeyValueCache, got {type(cache).__name__}. Make an empty one with "
+                "make_cache(batch_size, max_length); each call returns the next."
+            )
+        cache.check(mask.shape[0], self.heads, self.head_dim)
+        return CacheStep(cache, mask, cache_position)

@@ -29,6 +29,10 @@ _BACKBONE = [
 
 _HEADS = [
     Rule("pred_layer/bias", "pred_layer.proj.bias", part=LANGUAGE_MODELING),
+    # With an adaptive softmax.
+    *dense("pred_layer/head", "pred_layer.proj.head", LANGUAGE_MODELING),
+    *dense("pred_layer/tail_{i}/down", "pred_layer.proj.tail.{i}.0", LANGUAGE_MODELING, bias=False),
+    *dense("pred_layer/tail_{i}/up", "pred_layer.proj.tail.{i}.1", LANGUAGE_MODELING, bias=False),
     *dense("sequence_summary/summary", "sequence_summary.summary", SUMMARY),
     *dense("logits_proj", "logits_proj", MULTIPLE_CHOICE),
     *dense("classifier", "classifier", TOKEN_CLASSIFICATION),
@@ -43,6 +47,7 @@ _HEADS = [
 
 XLM = NameMap(
     [*_BACKBONE, *_HEADS],
+    # `transformers` ties this one even with an adaptive softmax, which does not use it.
     tied=[Tied("pred_layer.proj.weight", to="transformer.embeddings.weight")],
     ignored=[Ignored("transformer.position_ids", "a constant 0, 1, 2, ... that older versions saved")],
     prefix="transformer.",

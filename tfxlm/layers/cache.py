@@ -1,0 +1,226 @@
+"""The key/value cache: what attention keeps of earlier tokens, so that a causal model reads each token once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from tfxlm.backend import check_range, known_value, register_mapping, slice_update, to_int32
+from tfxlm.errors import InputError
+
+
+class KeyValueCache(dict):
+    """Preallocated keys and values of all layers: a dictionary that is also read by attribute.
+
+    A cache has `max_length` slots for each row of a batch. A call puts its tokens into the slots from `length` on and
+    returns a new cache; none is ever changed. No tensor changes its shape or dtype, so a cache can be an argument and
+    a result of compiled functions, and a variable of loops. To go back, use an older cache, `truncated`, or the
+    `cache_position` of a call.
+
+    Args:
+        layer_keys, layer_values: tuples of one float tensor (batch, heads, max_length, head_dim) for each layer.
+        mask: (batch, max_length) boolean, True in the slots of real tokens.
+        length: int32 scalar, the number of slots that are filled, with real tokens or padding.
+
+    Example:
+        >>> from tfxlm.layers import make_cache
+        >>> cache = make_cache(2, 16, [4, 4], 8)
+        >>> cache.mask.shape, len(cache.layer_keys), tuple(cache.layer_keys[0].shape)
+        (TensorShape([2, 16]), 2, (2, 4, 16, 8))
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        raise AttributeError(f"{type(self).__name__} has no {name!r}. It has: {', '.join(self)}.")
+
+    @property
+    def max_length(self) -> int:
+        """The number of slots."""
+        return self.mask.shape[1]
+
+    def truncated(self, length: Any) -> KeyValueCache:
+        """Returns a cache without what is behind the first `length` slots, an int32 scalar.
+
+        Raises:
+            InputError: when fewer slots are filled (see `tfxlm.backend.check_range`).
+        """
+        message = "A cache can be truncated to at most the length it has."
+        length = check_range(ops.convert_to_tensor(length, "int32"), self.length + 1, message)
+        return KeyValueCache(self, mask=_before(self.mask, length), length=length)
+
+    def take(self, rows: Any) -> KeyValueCache:
+        """Returns a cache with the rows (count,) of this one, in that order; a row may be taken several times.
+
+        Raises:
+            InputError: when there is no such row (see `tfxlm.backend.check_range`).
+        """
+        rows = to_int32(ops.convert_to_tensor(rows))
+        rows = check_range(rows, ops.shape(self.mask)[0], "The rows to take must be rows of the cache.")
+
+        def taken(tensor: Any) -> Any:
+            return ops.take(tensor, rows, axis=0)
+
+        return KeyValueCache(
+            layer_keys=tuple(map(taken, self.layer_keys)),
+            layer_values=tuple(map(taken, self.layer_values)),
+            mask=taken(self.mask),
+            length=self.length,
+        )
+
+    def check(self, batch: Any, heads_per_layer: Sequence[int], head_dim: int) -> None:
+        """Checks that the cache fits a batch and a model, as far as shapes are known.
+
+        Raises:
+            InputError: when it does not.
+        """
+        rows = self.mask.shape[0]
+        if isinstance(batch, int) and rows is not None and rows != batch:
+            raise InputError(
+                f"The cache has {rows} rows, but the call has {batch}. Make a cache for {batch} rows, or choose rows "
+                "of this one with cache.take(rows)."
+            )
+        expected = [(heads, self.max_length, head_dim) for heads in heads_per_layer]
+        for tensors in (self.layer_keys, self.layer_values):
+            found = [tuple(tensor.shape[1:]) for tensor in tensors]
+            if found != expected:
+                raise InputError(
+                    f"The cache is one of another model: its layers have the shapes (heads, max_length, head_dim) = "
+                    f"{found}, expected {expected}. Use the make_cache of the model that is called."
+                )
+
+
+register_mapping(KeyValueCache)
+
+
+def make_cache(
+    batch_size: Any, max_length: int, heads_per_layer: Sequence[int], head_dim: int, dtype: str = "float32"
+) -> KeyValueCache:
+    """Makes an empty cache.
+
+    Args:
+        batch_size: rows, a number or an int32 scalar.
+        max_length: slots: the most tokens that a row will have, padding included.
+        heads_per_layer: attention heads of each layer.
+        head_dim: width of one head.
+        dtype: of keys and values: the compute dtype of the layers.
+
+    Raises:
+        InputError: when `max_length` is not a positive integer.
+    """
+    if not isinstance(max_length, int) or max_length < 1:
+        raise InputError(f"A cache's max_length must be a positive integer, got {max_length!r}.")
+
+    def empty() -> tuple[Any, ...]:
+        return tuple(ops.zeros((batch_size, heads, max_length, head_dim), dtype) for heads in heads_per_layer)
+
+    return KeyValueCache(
+        layer_keys=empty(),
+        layer_values=empty(),
+        mask=ops.zeros((batch_size, max_length), "bool"),
+        length=ops.convert_to_tensor(0, "int32"),
+    )
+
+
+class LayerCache(NamedTuple):
+    """One layer's part of a cache in a call.
+
+    Args:
+        keys, values: (batch, heads, max_length, head_dim), in the compute dtype of the layer.
+        start: int32 scalar, the slot of the first new token.
+    """
+
+    keys: Any
+    values: Any
+    start: Any
+
+    def with_new(self, keys: Any, values: Any) -> LayerCache:
+        """Puts the keys and values of the new tokens (batch, heads, new, head_dim) into their slots."""
+        at = (0, 0, self.start, 0)
+        return self._replace(keys=slice_update(self.keys, at, keys), values=slice_update(self.values, at, values))
+
+    def first(self, count: int | None) -> tuple[Any, Any]:
+        """Returns keys and values (batch, heads, count, head_dim) of the first `count` slots; of all for None."""
+        return self.keys[:, :, :count], self.values[:, :, :count]
+
+
+class CacheStep:
+    """The place of one call's tokens in a cache.
+
+    Args:
+        cache: what earlier calls left.
+        mask: (batch, new) boolean, True at the real ones of the new tokens.
+        cache_position: the slot of the first new token, or consecutive slots (new,) of all of them, as integers; slots
+            behind the new tokens are forgotten, and slots that are skipped count as padding. None takes the slots
+            behind what is filled.
+
+    Attributes:
+        positions: (new,) int32, the slots of the new tokens.
+        mask: (batch, visible) boolean, True in the slots of real tokens, the new ones included. `visible` is the number
+            of slots that are filled then, where it is known; else the number of all slots.
+        pasts: the cache by layers.
+
+    Raises:
+        InputError: when the new tokens do not fit (in a graph, see `tfxlm.backend.check_range`), or `cache_position` is
+            not as described.
+    """
+
+    def __init__(self, cache: KeyValueCache, mask: Any, cache_position: Any = None) -> None:
+        self.cache = cache
+        new, slots = ops.shape(mask)[1], cache.max_length
+        start = cache.length if cache_position is None else _first_slot(cache_position, new)
+        known_start, known_new = known_value(start), new if isinstance(new, int) else 0
+        first = known_start or 0
+        if first < 0 or first + known_new > slots:
+            raise InputError(
+                f"{known_new} new tokens from slot {first} on do not fit into the {slots} slots of the cache. "
+                "Make a longer one, or say with cache_position which tokens to overwrite."
+            )
+        start = check_range(start, slots - new + 1, f"The new tokens do not fit into the {slots} slots of the cache.")
+        # A number where it is known, so that the next call in the same graph knows it too.
+        end = start + new if known_start is None else first + new
+        self.length = ops.convert_to_tensor(end, "int32")
+        self.positions = start + ops.arange(new)
+        self.whole_mask = _before(slice_update(cache.mask, (0, start), mask), self.length)
+        self.mask = self.whole_mask[:, : known_value(self.length)]
+        self.pasts = tuple(
+            LayerCache(keys, values, start) for keys, values in zip(cache.layer_keys, cache.layer_values, strict=True)
+        )
+
+    def finish(self, pasts: Sequence[LayerCache]) -> KeyValueCache:
+        """Returns the cache with the new tokens, from what the layers made of `self.pasts`."""
+        return KeyValueCache(
+            layer_keys=tuple(past.keys for past in pasts),
+            layer_values=tuple(past.values for past in pasts),
+            mask=self.whole_mask,
+            length=self.length,
+        )
+
+    def over_all_slots(self, weights: Any) -> Any:
+        """Attention weights (batch, heads, new, visible) -> (batch, heads, new, max_length), zero where nothing is."""
+        return ops.pad(weights, ((0, 0), (0, 0), (0, 0), (0, self.cache.max_length - weights.shape[-1])))
+
+
+def _before(mask: Any, length: Any) -> Any:
+    """Clears a mask (batch, slots) from the slot `length` on: what is left there may never be looked at again."""
+    return ops.logical_and(mask, ops.arange(mask.shape[1]) < length)
+
+
+def _first_slot(cache_position: Any, new: Any) -> Any:
+    """Returns the first of consecutive slots, or the only one that is given, as int32 scalar."""
+    slots = ops.convert_to_tensor(cache_position)
+    dtype = keras.backend.standardize_dtype(slots.dtype)
+    shape = tuple(slots.shape)
+    if not keras.backend.is_int_dtype(dtype) or shape not in ((), (new,), (None,)):
+        raise InputError(
+            f"cache_position must be an integer, the slot of the first new token, or the slots ({new},) of all of "
+            f"them, got {dtype} of shape {shape}."
+        )
+    slots = to_int32(slots)
+    if shape == ():
+        return slots
+    order = check_range(slots - slots[0] - ops.arange(new), 1, "cache_position must be consecutive slots.")
+    return slots[0] + order[0]

@@ -1,0 +1,165 @@
+"""Keras training with a model's own loss, and with labels wherever they are given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from tfxlm.backend import with_mask
+from tfxlm.errors import InputError
+from tfxlm.heads.labels import IGNORED_LABEL, is_integer
+from tfxlm.models.arrangement import Arrangement
+from tfxlm.models.batches import Labels
+
+# What `compile` takes for each output.
+PER_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
+
+
+class OwnLossModel(keras.Model):
+    """A Keras model that `compile` needs to give no loss.
+
+    Losses and metrics that are compiled see the output that belongs to each label, and leave out labels of -100. Of
+    metrics those do so that are means over examples, as accuracies are, and with `weighted_metrics` all others.
+    """
+
+    labels: ClassVar[Labels] = Labels({"labels": "logits"})
+    positional_arguments: ClassVar[tuple[str, ...]] = ("input_ids",)
+
+    def own_loss(self, labels: Mapping[str, Any], outputs: Mapping[str, Any], sample_weight: Any = None) -> Any:
+        """Returns the loss of the class's task, a float32 scalar, as the reference computes it.
+
+        Args:
+            labels: by argument.
+            outputs: of the call, by name; at least those that belong to the labels.
+            sample_weight: (batch,), or None; by argument, for a class with several labels.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no loss of its own. Give one to compile(loss=...), or use a class with a head."
+        )
+
+    def countable(self, name: str, labels: Any, output: Any) -> tuple[Any, Any]:
+        """Returns labels that a compiled loss or metric can take, and which count, or None where all do.
+
+        Args:
+            name: the label's argument.
+            labels: as they were given.
+            output: what they belong to.
+        """
+        if not is_integer(labels) or output.shape[-1] == 1:
+            return labels, None
+        if len(labels.shape) == len(output.shape) and labels.shape[-1] == 1:
+            labels = labels[..., 0]
+        if len(labels.shape) != len(output.shape) - 1:
+            return labels, None
+        counts = ops.not_equal(labels, IGNORED_LABEL)
+        return ops.where(counts, labels, ops.zeros_like(labels)), counts
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Prepares training; see `keras.Model.compile`.
+
+        Without a loss the model's own is used. Losses, metrics and their weights may be given in order, or by the name
+        of an output or of its label.
+        """
+        arguments = _bound(keras.Model.compile, self, args, kwargs)
+        for name in PER_OUTPUT:
+            if name in arguments:
+                arguments[name] = self.labels.by_output(arguments[name])
+        super().compile(**arguments)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Returns the compiled loss of the main outputs, or the model's own when `compile` was given none."""
+        if self._compile_loss is not None:
+            return super().compute_loss(x, *self._paired(x, y, y_pred, sample_weight), training)
+        labels, weights = self.labels.named(x, y), self.labels.weights(sample_weight)
+        self.labels.check_complete(labels)
+        one = weights.get(next(iter(self.labels.targets)))
+        loss = self.own_loss(labels, self._named(x, y_pred), one if len(self.labels.targets) == 1 else weights)
+        return sum((self._aggregate_additional_loss(extra) for extra in self.losses), loss)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Updates and returns the compiled metrics of the main outputs."""
+        return super().compute_metrics(x, *self._paired(x, y, y_pred, sample_weight))
+
+    def predict_step(self, *args: Any) -> Any:
+        """Predicts without labels: a loss in the outputs has no batch axis to put batches together on."""
+        *state, data = args
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x = self._arrangement.named(x)
+        if isinstance(x, Mapping):
+            x = {name: value for name, value in x.items() if name not in self.labels.targets}
+        return super().predict_step(*state, (x,))
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains; see `keras.Model.fit`. Labels may be y, or among the inputs."""
+        return super().fit(**self._arranged(keras.Model.fit, args, kwargs))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates; see `keras.Model.evaluate`. Labels may be y, or among the inputs."""
+        return super().evaluate(**self._arranged(keras.Model.evaluate, args, kwargs))
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains on a batch; see `keras.Model.train_on_batch`. Labels may be y, or among the inputs."""
+        return super().train_on_batch(**self._arranged(keras.Model.train_on_batch, args, kwargs))
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Tests on a batch; see `keras.Model.test_on_batch`. Labels may be y, or among the inputs."""
+        return super().test_on_batch(**self._arranged(keras.Model.test_on_batch, args, kwargs))
+
+    @property
+    def _arrangement(self) -> Arrangement:
+        return Arrangement(self.labels, self.positional_arguments)
+
+    def _arranged(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        return self._arrangement.arguments(_bound(method, self, args, kwargs))
+
+    def _named(self, x: Any, y_pred: Any) -> Mapping[str, Any]:
+        """Returns outputs by name; a tuple has a loss first where the call was given labels."""
+        if isinstance(y_pred, Mapping):
+            return y_pred
+        given = self.labels.named(x, None) if self.labels.inside(x) else {}
+        names = (["loss"] if given else []) + [self.labels.targets[name] for name in given or self.labels.targets]
+        return dict(zip(names, y_pred, strict=False))
+
+    def _paired(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+        """Returns labels, outputs and weights as compiled losses and metrics take them: by output."""
+        labels, outputs, given = self.labels.named(x, y), self._named(x, y_pred), self.labels.weights(sample_weight)
+        true, predicted, weights = {}, {}, {}
+        for name, value in labels.items():
+            output = self.labels.targets[name]
+            if output not in outputs:
+                self.labels.check_complete(labels)
+            prediction = outputs[output]
+            true[output], counts = self.countable(name, value, prediction)
+            predicted[output] = prediction if counts is None else with_mask(prediction, counts)
+            weight = _weights_of_losses(given.get(name), prediction, counts)
+            if weight is not None:
+                weights[output] = weight
+        return true, predicted, {output: weights.get(output) for output in true} if weights else None
+
+
+def _weights_of_losses(weight: Any, output: Any, counts: Any) -> Any:
+    """Returns the weights of what compiled losses and metrics make of an output, as many axes less one; or None."""
+    if weight is None:
+        return None if counts is None else ops.cast(counts, "float32")
+    weight = ops.cast(ops.convert_to_tensor(weight), "float32")
+    # One weight for each row: Keras would take them for those of the last axis.
+    weight = ops.reshape(weight, (*ops.shape(weight), *(1,) * (len(output.shape) - 1 - len(weight.shape))))
+    if counts is None:
+        return weight
+    if len(weight.shape) > len(counts.shape):
+        weight = weight[..., 0]
+    return weight * ops.cast(counts, "float32")
+
+
+def _bound(method: Any, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a Keras method by name, those that it takes by ``**kwargs`` among them."""
+    arguments = inspect.signature(method).bind(model, *args, **kwargs).arguments
+    arguments |= arguments.pop("kwargs", {})
+    arguments.pop("self")
+    return arguments
