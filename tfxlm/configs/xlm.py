@@ -186,7 +186,7 @@ class XLMConfig(PreTrainedConfig):
         if self.uses_lang_embeddings:
             expect(largest < self.n_langs, "lang2id", f"ids below n_langs ({self.n_langs})", self.lang2id)
         if self.asm:
-            cutoffs = self.asm_cutoffs
+            cutoffs = self.asm_cutoffs or []
             expect(
                 isinstance(cutoffs, list)
                 and bool(cutoffs)
