@@ -13,6 +13,7 @@ from tfxlm.checkpoints import open_checkpoint
 from tfxlm.checkpoints.name_map import BACKBONE
 from tfxlm.models import ModelOutput, TFPreTrainedModel
 from tfxlm.models.loading import weights_by_path
+from tfxlm.models.tasks import MultipleChoice
 
 
 def perturb(model: keras.Model, seed: int = 0) -> Any:
@@ -23,21 +24,29 @@ def perturb(model: keras.Model, seed: int = 0) -> Any:
     return model
 
 
-def random_inputs(config: Any, *, lengths: tuple[int, ...] = (6, 3, 4), seed: int = 0) -> dict[str, np.ndarray]:
-    """Draws right-padded inputs; languages only where the model has embeddings for them."""
+def random_inputs(
+    config: Any, *, lengths: tuple[int, ...] = (6, 3, 4), choices: int = 0, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Draws right-padded inputs; languages only where the model has embeddings for them.
+
+    With `choices`, that many `lengths` after each other are one row, (batch, choices, length).
+    """
     rng = np.random.default_rng(seed)
     real = np.arange(max(lengths)) < np.array(lengths)[:, None]
     ids = rng.integers(config.pad_index + 1, config.vocab_size, real.shape)
     inputs = {"input_ids": np.where(real, ids, config.pad_index), "attention_mask": real.astype(np.int32)}
     if config.uses_lang_embeddings:
         inputs["langs"] = rng.integers(0, config.n_langs, real.shape)
+    if choices:
+        inputs = {name: value.reshape(-1, choices, real.shape[-1]) for name, value in inputs.items()}
     return inputs
 
 
 def check_model(cls: type[TFPreTrainedModel], config: Any, tmp_path: Path) -> None:
     """Checks names, outputs, independence of padding and batch, and both ways of saving."""
     model = perturb(cls(config))
-    inputs = random_inputs(config)
+    chooses = isinstance(model, MultipleChoice)
+    inputs = random_inputs(config, lengths=(6, 2, 3, 1, 4, 5) if chooses else (6, 3, 4), choices=2 if chooses else 0)
     outputs = model(inputs)
     check_names(model)
     check_outputs(outputs)
@@ -75,23 +84,27 @@ def check_outputs(outputs: ModelOutput) -> None:
         assert all(mapped[name] is outputs[name] for name in outputs)
 
 
+# Outputs with an axis of positions after that of the batch.
+PER_POSITION = ("last_hidden_state", "start_logits", "end_logits")
+
+
 def real_part(outputs: ModelOutput, name: str, row: int, length: int) -> np.ndarray:
     """The part of an output that belongs to one sequence."""
     value = np.asarray(outputs[name])[row]
-    return value[:length] if value.ndim > 1 else value
+    return value[:length] if name in PER_POSITION or (name == "logits" and value.ndim > 1) else value
 
 
 def check_padding(model: Any, inputs: dict[str, np.ndarray], outputs: ModelOutput) -> None:
     """A sequence has one answer: alone, in a batch, with more padding, with padding removed or not."""
-    lengths = inputs["attention_mask"].sum(1)
-    longer = {name: np.pad(value, ((0, 0), (0, 3))) for name, value in inputs.items()}
-    longer["input_ids"][:, -3:] = model.config.pad_index
+    lengths = inputs["attention_mask"].sum(-1).reshape(len(inputs["input_ids"]), -1).max(-1)
+    longer = {name: np.pad(value, [(0, 0)] * (value.ndim - 1) + [(0, 3)]) for name, value in inputs.items()}
+    longer["input_ids"][..., -3:] = model.config.pad_index
     others = {"longer": model(longer), "graph": tf.function(lambda x: model(x))(inputs)}
     model.transformer.remove_padding = False
     others["kept"] = model(inputs)
     model.transformer.remove_padding = True
     for row, length in enumerate(lengths):
-        alone = model({name: value[row : row + 1, :length] for name, value in inputs.items()})
+        alone = model({name: value[row : row + 1, ..., :length] for name, value in inputs.items()})
         for name in outputs:
             expected = real_part(outputs, name, row, length)
             np.testing.assert_allclose(real_part(alone, name, 0, length), expected, atol=2e-5, err_msg="alone")

@@ -13,8 +13,11 @@ import tensorflow as tf
 
 from tests.models.battery import check_model, perturb, random_inputs
 from tfxlm import (
+    TFXLMForMultipleChoice,
+    TFXLMForQuestionAnswering,
     TFXLMForQuestionAnsweringSimple,
     TFXLMForSequenceClassification,
+    TFXLMForTokenClassification,
     TFXLMModel,
     TFXLMWithLMHeadModel,
     XLMConfig,
@@ -22,7 +25,15 @@ from tfxlm import (
 from tfxlm.configs import PreTrainedConfig
 from tfxlm.errors import ArgumentError, ConfigError, InputError
 
-CLASSES = (TFXLMModel, TFXLMWithLMHeadModel, TFXLMForSequenceClassification)
+CLASSES = (
+    TFXLMModel,
+    TFXLMWithLMHeadModel,
+    TFXLMForSequenceClassification,
+    TFXLMForMultipleChoice,
+    TFXLMForTokenClassification,
+    TFXLMForQuestionAnsweringSimple,
+    TFXLMForQuestionAnswering,
+)
 
 
 @pytest.mark.parametrize("changes", [
@@ -32,6 +43,8 @@ CLASSES = (TFXLMModel, TFXLMWithLMHeadModel, TFXLMForSequenceClassification)
 ], ids=["plain", "causal", "sinusoidal"])  # fmt: skip
 @pytest.mark.parametrize("cls", CLASSES)
 def test_battery(cls: Any, config: XLMConfig, changes: dict[str, Any], tmp_path: Path) -> None:
+    if cls is TFXLMForQuestionAnsweringSimple:
+        changes = changes | {"num_labels": 2}
     check_model(cls, config.replace(n_layers=1, **changes), tmp_path)
 
 

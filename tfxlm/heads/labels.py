@@ -25,12 +25,13 @@ def is_integer(labels: Any) -> bool:
     return keras.backend.is_int_dtype(keras.backend.standardize_dtype(labels.dtype))
 
 
-def checked_ids(labels: Any, limit: int, name: str, hint: str = "") -> Any:
+def checked_ids(labels: Any, limit: Any, name: str, hint: str = "") -> Any:
     """Checks labels that are ids.
 
     Args:
         labels: integers of any shape.
-        limit: how many ids there are; `IGNORED_LABEL` may stand beside them.
+        limit: how many ids there are, a number or, where a graph does not know it yet, an int32 scalar;
+            `IGNORED_LABEL` may stand beside them.
         name: what the limit is called in the configuration.
         hint: what to add to the message about labels that are no integers.
 
@@ -45,5 +46,6 @@ def checked_ids(labels: Any, limit: int, name: str, hint: str = "") -> Any:
         raise InputError(f"labels must be integers, got {dtype} of shape {tuple(labels.shape)}.{hint}")
     labels = to_int32(labels)
     ignored = ops.equal(labels, IGNORED_LABEL)
-    message = f"labels must be in [0, {name} = {limit}), or {IGNORED_LABEL} for those that do not count."
+    size = f"{name} = {limit}" if isinstance(limit, int) else name
+    message = f"labels must be in [0, {size}), or {IGNORED_LABEL} for those that do not count."
     return ops.where(ignored, labels, check_range(ops.where(ignored, 0, labels), limit, message))

@@ -76,7 +76,7 @@ def token_labels(labels: Any, logits: Any, limit_name: str, hint: str = "") -> t
         raise InputError(
             f"labels must have shape {expected}, one for each position with logits, got {tuple(labels.shape)}."
         )
-    labels = checked_ids(labels, logits.shape[-1], limit_name, hint)
+    labels = checked_ids(labels, ops.shape(logits)[-1], limit_name, hint)
     valid = ops.not_equal(labels, IGNORED_LABEL)
     return ops.where(valid, labels, 0), valid
 

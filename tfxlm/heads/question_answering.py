@@ -201,10 +201,10 @@ class BeamAnswers(keras.layers.Layer):
 
     def _search(self, hidden_states: Any, allowed: Any, start_logits: Any, cls_states: Any) -> dict[str, Any]:
         start_probs = softmax(start_logits)  # (batch, length)
-        start_top_probs, start_top_index = _top(start_probs, self.start_n_top)
+        start_top_probs, start_top_index = self._top(start_probs, self.start_n_top)
         start_states = _take(hidden_states, start_top_index)[:, :, None]  # (batch, start, 1, dim)
         end_logits = self._allowed(self.end_logits(hidden_states[:, None], start_states), allowed[:, None])
-        end_top_probs, end_top_index = _top(softmax(end_logits), self.end_n_top)  # (batch, start, end)
+        end_top_probs, end_top_index = self._top(softmax(end_logits), self.end_n_top)  # (batch, start, end)
         expected_start = ops.matmul(start_probs[:, None], ops.cast(hidden_states, "float32"))[:, 0]  # (batch, dim)
         flat = (-1, self.start_n_top * self.end_n_top)
         return {
@@ -216,6 +216,14 @@ class BeamAnswers(keras.layers.Layer):
             "cls_logits": self.answer_class(ops.cast(expected_start, hidden_states.dtype), cls_states),
         }
 
+    def _top(self, probs: Any, k: int) -> tuple[Any, Any]:
+        """The k best of the last axis; a short one is filled up with probability 0."""
+        filler = ops.zeros((*ops.shape(probs)[:-1], k), dtype=probs.dtype)
+        best, index = ops.top_k(ops.concatenate([probs, filler], axis=-1), k=k)
+        index = ops.minimum(ops.cast(index, "int32"), ops.shape(probs)[-1] - 1)
+        # Which of the positions without any probability is named would depend on the padding there is.
+        return best, index if self.over_padding else ops.where(best > 0, index, 0)
+
     def _allowed(self, logits: Any, allowed: Any) -> Any:
         """float32 (..., length)."""
         return ops.where(allowed, ops.cast(logits, "float32"), IMPOSSIBLE)
@@ -223,13 +231,6 @@ class BeamAnswers(keras.layers.Layer):
 
 def _rows(values: Any) -> Any:
     return to_int32(ops.reshape(values, (-1,)))
-
-
-def _top(probs: Any, k: int) -> tuple[Any, Any]:
-    """The k best of the last axis; a short one is filled up with probability 0 at its last position."""
-    filler = ops.zeros((*ops.shape(probs)[:-1], k), dtype=probs.dtype)
-    best, index = ops.top_k(ops.concatenate([probs, filler], axis=-1), k=k)
-    return best, ops.minimum(ops.cast(index, "int32"), ops.shape(probs)[-1] - 1)
 
 
 class Scores(keras.layers.Layer):
