@@ -49,13 +49,19 @@ def test_subclasses_hand_options_on(folder: Path) -> None:
     assert (tokenizer.mine, tokenizer.preprocessing, tokenizer.padding_side) == (3, "fair", "left")
 
 
-@pytest.mark.parametrize("name", ["pad_token", "pad_token_id", "mask_token"])
-def test_roles_cannot_be_set(tokenizer: XLMTokenizer, folder: Path, name: str) -> None:
-    role = name.removesuffix("_id")
-    with pytest.raises(TokenizerError, match=rf"The {role} of a tokenizer.*Make .*from_pretrained\(..., {role}=...\)"):
-        setattr(tokenizer, name, "<special3>")
-    changed = XLMTokenizer.from_pretrained(folder, **{role: "<special3>"})
-    assert getattr(changed, role) == "<special3>" and getattr(changed, f"{role}_id") == 7
+def test_roles_can_be_set(tokenizer: XLMTokenizer) -> None:
+    tokenizer.pad_token = "<special3>"
+    tokenizer.sep_token_id = tokenizer.bos_token_id
+    assert (tokenizer.pad_token_id, tokenizer.sep_token) == (7, "<s>")
+    encoding = tokenizer(["the", "the the"], padding=True)
+    assert [row[-1] for row in encoding["input_ids"]] == [7, 0]
+    assert "</s>" in tokenizer.all_special_tokens  # still the cls_token
+
+
+@pytest.mark.parametrize(("name", "value"), [("pad_token", "[PAD]"), ("pad_token_id", 10**6), ("mask_token", None)])
+def test_roles_are_for_tokens_of_the_vocabulary(tokenizer: XLMTokenizer, name: str, value: Any) -> None:
+    with pytest.raises(TokenizerError, match=r"cannot be set to .*, which the vocabulary does not have. .*_tokens\("):
+        setattr(tokenizer, name, value)
 
 
 def test_representation(tokenizer: XLMTokenizer) -> None:

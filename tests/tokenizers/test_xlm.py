@@ -17,7 +17,7 @@ from tfxlm.errors import (
     OutputExistsError,
     TokenizerError,
 )
-from tfxlm.tokenizers import AddedToken, XLMTokenizer
+from tfxlm.tokenizers import XLMTokenizer
 
 
 def test_tokens_ids_and_text(tokenizer: XLMTokenizer) -> None:
@@ -99,16 +99,6 @@ def test_wrong_number_of_languages(tokenizer: XLMTokenizer) -> None:
         tokenizer(["the", "the"], lang=["en"])
 
 
-def test_segmented_languages(tokenizer: XLMTokenizer) -> None:
-    with pytest.raises(LanguageError, match=r"Chinese text \('zh'\) is not cut into words here.*bypass_tokenizer=True"):
-        tokenizer("你好", lang="zh")
-    encoding = tokenizer("中 The", lang="zh", bypass_tokenizer=True, add_special_tokens=False)
-    assert encoding["input_ids"] == tokenizer.convert_tokens_to_ids(["中</w>", "T", "he", "</w>"])[:1] + (
-        tokenizer.convert_tokens_to_ids(["T", "h", "e</w>"])
-    )
-    assert encoding["langs"] == [3] * 4
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -142,10 +132,8 @@ def test_wrong_texts(tokenizer: XLMTokenizer, arguments: tuple[Any, ...], messag
         ({"max_length": 0}, "max_length=0 should be a positive number"),
         ({"max_length": 2.5}, "max_length=2.5 should be a positive number"),
         ({"pad_to_multiple_of": True}, "pad_to_multiple_of=True should be a positive number"),
-        ({"stride": 3}, "stride=3 is not available"),
-        ({"is_split_into_words": True}, "is_split_into_words=True is not available"),
-        ({"return_overflowing_tokens": True}, "return_overflowing_tokens=True is not available"),
-        ({"return_offsets_mapping": True}, "return_offsets_mapping=True is not available"),
+        ({"stride": -1}, "stride=-1 should be a number of tokens, 0 or more"),
+        ({"stride": True}, "stride=True should be a number of tokens"),
         ({"return_token_type_ids": True, "add_special_tokens": False}, "needs add_special_tokens=True"),
         (
             {"padding": True, "truncation": True, "max_length": 9, "pad_to_multiple_of": 4},
@@ -161,7 +149,9 @@ def test_wrong_options(tokenizer: XLMTokenizer, options: dict[str, Any], message
 
 
 def test_no_room_for_a_pair(tokenizer: XLMTokenizer) -> None:
-    with pytest.raises(InputError, match="max_length=2 has no room for the 3 special tokens of a pair"):
+    with pytest.raises(
+        InputError, match="max_length=2 has no room for the special tokens of a pair: 3 tokens have to go, but both"
+    ):
         tokenizer("the", "the", truncation=True, max_length=2)
 
 
@@ -225,22 +215,6 @@ def test_special_tokens_with_capitals(folder: Path) -> None:
     assert len(tokenizer) == tokenizer.vocab_size + 1
 
 
-def test_added_tokens(tokenizer: XLMTokenizer, tmp_path: Path) -> None:
-    assert tokenizer.set_special_tokens(["__classify__", "<pad>"]) == 1
-    assert tokenizer.add_tokens("Berlin") == 1
-    assert (
-        tokenizer.add_tokens([AddedToken("<ent>", lstrip=True, rstrip=True), AddedToken("x1", single_word=True)]) == 2
-    )
-    assert tokenizer.tokenize("the __classify__ BERLIN") == ["the</w>", "__classify__", "berlin"]
-    assert tokenizer.tokenize("a <ent> b x1 ax1") == ["a</w>", "<ent>", "b</w>", "x1", "a", "x", "1</w>"]
-    assert tokenizer.decode(tokenizer.encode("the Berlin <ent> the"), skip_special_tokens=True) == "the berlin the"
-    tokenizer.save_pretrained(tmp_path / "saved")
-    again = XLMTokenizer.from_pretrained(tmp_path / "saved")
-    assert again.get_vocab() == tokenizer.get_vocab()
-    assert again.added_tokens_decoder == tokenizer.added_tokens_decoder
-    assert again.tokenize("a <ent> b x1 ax1 Berlin") == tokenizer.tokenize("a <ent> b x1 ax1 Berlin")
-
-
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
 def test_copies_work_alone(tokenizer: XLMTokenizer, clone: Any) -> None:
     other = clone(tokenizer)
@@ -265,6 +239,26 @@ def test_files_round_trip(tokenizer: XLMTokenizer, tmp_path: Path) -> None:
     other = XLMTokenizer(vocabulary, merges)
     assert other.get_vocab() == tokenizer.get_vocab()
     assert other.tokenize("Hello world") == tokenizer.tokenize("Hello world")
+
+
+def test_uploads(tokenizer: XLMTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads: list[tuple[Any, ...]] = []
+
+    def upload(folder: Any, repo_id: str, *, names: list[str], **options: Any) -> str:
+        uploads.append((repo_id, names, options))
+        assert (Path(folder) / "vocab.json").is_file()
+        return "address"
+
+    monkeypatch.setattr("tfxlm.files.upload_folder", upload)
+    assert tokenizer.push_to_hub("me/mine", private=True) == "address"
+    tokenizer.save_pretrained(tmp_path / "folder", push_to_hub=True, commit_message="First")
+    tokenizer.save_pretrained(tmp_path / "folder", push_to_hub=True, repo_id="me/other")
+    names = ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"]
+    assert uploads == [
+        ("me/mine", ["*"], {"commit_message": "Upload tokenizer", "private": True}),
+        ("folder", names, {"commit_message": "First"}),
+        ("me/other", names, {"commit_message": "Upload tokenizer"}),
+    ]
 
 
 def test_saving_onto_a_file(tokenizer: XLMTokenizer, tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """Reads the arguments of tokenizer calls, whose forms are many."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tfxlm.errors import InputError, TokenizerError
+from tfxlm.tokenizers.tokens import Tokens
 
 Row = tuple[Any, Any]
 
@@ -16,12 +17,13 @@ WITHOUT_MEANING = frozenset(
 )
 
 
-def read_rows(text: Any, text_pair: Any) -> tuple[list[Row], bool]:
+def read_rows(text: Any, text_pair: Any, of_words: bool = False) -> tuple[list[Row], bool]:
     """Brings texts and pairs into rows. The texts themselves are checked where they are read.
 
     Args:
-        text: a text, a list of texts, or a list of pairs.
+        text: a text, a list of texts, or a list of pairs. A text is a str or `Tokens`.
         text_pair: None, a text, or a list of texts.
+        of_words: whether a text is a list of words.
 
     Returns:
         The rows as (text, second text or None), and whether they came as a batch.
@@ -29,25 +31,39 @@ def read_rows(text: Any, text_pair: Any) -> tuple[list[Row], bool]:
     Raises:
         InputError: `text` is none of these, or `text_pair` does not fit it.
     """
-    if isinstance(text, str):
-        if text_pair is not None and not isinstance(text_pair, str):
-            raise InputError(f"text is one str, so text_pair should be one, too, but it is {kind(text_pair)}.")
+    is_text, one = (_is_words, "list of words") if of_words else (_is_text, "str")
+    if is_text(text):
+        if text_pair is not None and not is_text(text_pair):
+            raise InputError(f"text is one {one}, so text_pair should be one, too, but it is {kind(text_pair)}.")
         return [(text, text_pair)], False
     if not isinstance(text, (list, tuple)):
-        raise InputError(f"text should be a str or a list of str, but is {kind(text)}. {way_out(text)}")
+        raise InputError(f"text should be a {one} or a list of {one}, but is {kind(text)}. {way_out(text, of_words)}")
     if text_pair is None:
-        return [_pair(row) if isinstance(row, (list, tuple)) else (row, None) for row in text], True
+        return [(row, None) if is_text(row) else _pair(row, of_words) for row in text], True
     if not isinstance(text_pair, (list, tuple)) or len(text_pair) != len(text):
         found = f"{len(text_pair)} texts" if isinstance(text_pair, (list, tuple)) else kind(text_pair)
         raise InputError(f"text has {len(text)} rows, so text_pair should be a list of {len(text)}, but is {found}.")
     return list(zip(text, text_pair, strict=True)), True
 
 
-def _pair(row: Sequence[Any]) -> Row:
+def _is_text(value: Any) -> bool:
+    return isinstance(value, (str, Tokens))
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and not any(isinstance(word, (list, tuple)) for word in value[:1])
+
+
+def _pair(row: Any, of_words: bool) -> Row:
+    if not isinstance(row, (list, tuple)):
+        raise InputError(
+            f"A text should be a {'list of words' if of_words else 'str'}, but one is {kind(row)}. "
+            f"{way_out(row, of_words)}"
+        )
     if len(row) != 2:
         raise InputError(
-            f"A row that is a list should be a pair of texts, but one has {len(row)} items. For words that are cut "
-            "already, join them with spaces and pass bypass_tokenizer=True."
+            f"A row that is a list should be a pair of texts, but one has {len(row)} items. For texts that are cut "
+            "into words already, pass is_split_into_words=True."
         )
     return row[0], row[1]
 
@@ -135,17 +151,6 @@ def known_options(given: Mapping[str, Any], known: Iterable[str], owner: str) ->
     return {name: value for name, value in given.items() if name in names}
 
 
-def refuse_unavailable(options: Mapping[str, Any]) -> None:
-    """Refuses options that this tokenizer does not have.
-
-    Raises:
-        InputError: one of them is set.
-    """
-    for name, value in options.items():
-        if value:
-            raise InputError(f"{name}={value!r} is not available in this tokenizer. Leave it out.")
-
-
 def setting(settings: Mapping[str, Any], name: str, types: type | tuple[type, ...], described: str) -> Any:
     """Returns an entry of a tokenizer's settings, or None where there is none.
 
@@ -171,8 +176,10 @@ def kind(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-def way_out(value: Any) -> str:
-    """Says how to make a text of a value that is none."""
+def way_out(value: Any, of_words: bool = False) -> str:
+    """Says how to make a text, or a list of words, of a value that is none."""
+    if of_words:
+        return "With is_split_into_words=True a text is a list of its words, and a batch a list of such lists."
     if isinstance(value, (bytes, bytearray)):
         return "Decode it first: text.decode('utf-8')."
     if hasattr(value, "tolist") or hasattr(value, "numpy"):

@@ -2,13 +2,21 @@
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from tfxlm import files
 from tfxlm.errors import InputError
 from tfxlm.tokenizers import arguments, detokenize, storage
+from tfxlm.tokenizers.alignment import AlignedText, covered
 from tfxlm.tokenizers.batching import Batching
 from tfxlm.tokenizers.rules.templates import Template
+from tfxlm.tokenizers.special_tokens import Part
+from tfxlm.tokenizers.tokens import Tokens
+
+_UPLOAD = {"commit_message": "Upload tokenizer"}
 
 
 class Tokenizer(Batching):
@@ -58,6 +66,10 @@ class Tokenizer(Batching):
         """Returns the text in which special tokens are looked for."""
         return text
 
+    def _prepare_aligned(self, text: str) -> AlignedText:
+        """Returns the same with track of its characters."""
+        return AlignedText.given(text)
+
     def _pieces(self, text: str, lang: str | None, bypass: bool) -> list[str]:
         """Cuts a text without special tokens into pieces."""
         raise NotImplementedError
@@ -65,6 +77,10 @@ class Tokenizer(Batching):
     def _piece_ids(self, text: str, lang: str | None, bypass: bool) -> list[int]:
         """Returns the ids of `_pieces`."""
         return list(self.convert_tokens_to_ids(self._pieces(text, lang, bypass)))
+
+    def _trace(self, text: AlignedText, lang: str | None, bypass: bool) -> Tokens:
+        """Returns the ids of `_pieces` with their words and offsets."""
+        raise NotImplementedError
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """Joins tokens to a text."""
@@ -129,19 +145,26 @@ class Tokenizer(Batching):
         return tokenizer
 
     def save_pretrained(
-        self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
+        self,
+        save_directory: str | os.PathLike[str],
+        filename_prefix: str | None = None,
+        push_to_hub: bool = False,
+        **hub: Any,
     ) -> tuple[str, ...]:
         """Writes the vocabulary and the settings; `transformers` reads them as well.
 
         Args:
             save_directory: the folder; made if it does not exist.
             filename_prefix: put in front of each file name, with a hyphen.
+            push_to_hub: whether to upload the files as well.
+            **hub: `repo_id` (the name of the folder by default), and other options of `push_to_hub`.
 
         Returns:
             The paths of the files.
 
         Raises:
             OutputExistsError: a file stands where the folder should be.
+            UploadError: the upload fails.
         """
         vocabulary_files = self.save_vocabulary(save_directory, filename_prefix)
         settings = self.settings | {
@@ -156,9 +179,30 @@ class Tokenizer(Batching):
             ),
             "clean_up_tokenization_spaces": self.clean_up_tokenization_spaces,
         }
-        return vocabulary_files + storage.write_settings(
+        paths = vocabulary_files + storage.write_settings(
             save_directory, filename_prefix, type(self).__name__, settings, self.special, self.vocab_size
         )
+        if push_to_hub:
+            where = {"repo_id": Path(save_directory).absolute().name, **_UPLOAD, **hub}
+            files.upload_folder(save_directory, names=[Path(path).name for path in paths], **where)
+        return paths
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Uploads the files of `save_pretrained` to the Hugging Face hub.
+
+        Args:
+            repo_id: name of the repository, which is made when it is missing.
+            **options: `commit_message`, `private`, `token`, `revision` and `create_pr`, as for models.
+
+        Returns:
+            The address of the commit, or of the pull request.
+
+        Raises:
+            UploadError: the upload fails.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return files.upload_folder(folder, repo_id, names=["*"], **_UPLOAD | options)
 
     def tokenize(
         self,
@@ -182,13 +226,19 @@ class Tokenizer(Batching):
             InputError: `text` is not a str.
             LanguageError: the language is unknown, or needs a segmenter.
         """
+        self._check(text, lang)
         tokens: list[str] = []
-        for part, is_token in self._parts(text, lang, bypass_tokenizer, split_special_tokens):
+        prepared = text if bypass_tokenizer else self._prepare(text)
+        for part, _, is_token in self._parts(prepared, split_special_tokens):
             tokens += [part] if is_token else self._pieces(part, lang, bypass_tokenizer)
         return tokens
 
     def decode(
-        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+        self,
+        token_ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        spaces_between_special_tokens: bool = True,
     ) -> str:
         """Turns ids into text.
 
@@ -197,6 +247,7 @@ class Tokenizer(Batching):
             skip_special_tokens: whether to leave special tokens out.
             clean_up_tokenization_spaces: whether to take spaces before English punctuation away; None for the
                 tokenizer's.
+            spaces_between_special_tokens: whether spaces separate added tokens from what is beside them.
 
         Returns:
             The text.
@@ -206,42 +257,51 @@ class Tokenizer(Batching):
         """
         ids = arguments.read_ids(token_ids)
         special = set(self.all_special_tokens)
-        apart = {name for name, index in self.special.ids.items() if name not in special or index >= self.vocab_size}
+        beyond = {name for name in self.special.additional if self.special.ids[name] >= self.vocab_size}
+        apart = beyond.union(name for name in self.special.ids if name not in special)
         parts: list[str] = []
         pending: list[str] = []
-        for token in (*self.convert_ids_to_tokens(ids, skip_special_tokens), ""):
+        tokens = self.convert_ids_to_tokens(ids)
+        for token in (*(token for token in tokens if not (skip_special_tokens and token in special)), ""):
             if token and token not in apart:
                 pending.append(token)
                 continue
             parts += [part for part in (self.convert_tokens_to_string(pending), token) if part]
             pending = []
-        text = " ".join(parts)
+        text = (" " if spaces_between_special_tokens else "").join(parts)
         clean = clean_up_tokenization_spaces
         if clean is None:
             clean = self.clean_up_tokenization_spaces
         return detokenize.clean_up(text) if clean else text
 
-    def batch_decode(
-        self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
-    ) -> list[str]:
-        """Turns rows of ids into texts; see `decode`."""
-        return [
-            self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in arguments.listed(sequences)
-        ]
+    def batch_decode(self, sequences: Any, *given: Any, **options: Any) -> list[str]:
+        """Turns rows of ids into texts; further arguments as in `decode`."""
+        return [self.decode(row, *given, **options) for row in arguments.listed(sequences)]
 
-    def _parts(
-        self, text: Any, lang: str | None, bypass: bool, split_special_tokens: bool | None
-    ) -> Iterable[tuple[str, bool]]:
+    def _check(self, text: Any, lang: str | None) -> None:
         if not isinstance(text, str):
             raise InputError(f"A text should be a str, but one is {arguments.kind(text)}. {arguments.way_out(text)}")
         self.languages.check(lang)
-        if not bypass:
-            text = self._prepare(text)
+
+    def _parts(self, text: str, split_special_tokens: bool | None) -> list[Part]:
         split = self.split_special_tokens if split_special_tokens is None else split_special_tokens
-        return [(text, False)] if split else self.special.find(text)
+        return [(text, 0, False)] if split else self.special.find(text)
 
     def _encode_text(self, text: Any, lang: str | None, bypass: bool, split_special_tokens: bool | None) -> list[int]:
+        self._check(text, lang)
         ids: list[int] = []
-        for part, is_token in self._parts(text, lang, bypass, split_special_tokens):
+        for part, _, is_token in self._parts(text if bypass else self._prepare(text), split_special_tokens):
             ids += [self.special.ids[part]] if is_token else self._piece_ids(part, lang, bypass)
         return ids
+
+    def _trace_text(self, text: Any, lang: str | None, bypass: bool, split_special_tokens: bool | None) -> Tokens:
+        self._check(text, lang)
+        found = Tokens([])
+        prepared = AlignedText.given(text) if bypass else self._prepare_aligned(text)
+        for part, start, is_token in self._parts(prepared.text, split_special_tokens):
+            end = start + len(part)
+            if is_token:
+                found.append(Tokens([self.special.ids[part]], [0], [covered(prepared.spans, start, end)]))
+            else:
+                found.append(self._trace(AlignedText(part, prepared.spans[start:end]), lang, bypass))
+        return found

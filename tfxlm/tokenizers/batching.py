@@ -1,73 +1,65 @@
 """From texts to model inputs: the calls that every tokenizer has."""
 
-import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-import numpy as np
-
-from tfxlm.errors import InputError, LanguageError, TokenizerError
+from tfxlm.errors import InputError, LanguageError
 from tfxlm.tokenizers import arguments
-from tfxlm.tokenizers.encoding import BatchEncoding, Lengths, pad_row
-from tfxlm.tokenizers.framing import Framing
+from tfxlm.tokenizers.encoding import BatchEncoding
+from tfxlm.tokenizers.framed import Framed, finish
 from tfxlm.tokenizers.languages import Lang, SegmentLanguages
-from tfxlm.tokenizers.rules.templates import Template
-from tfxlm.tokenizers.vocabulary import Vocabulary
+from tfxlm.tokenizers.lengths import Lengths
+from tfxlm.tokenizers.lookups import Columns, Details
+from tfxlm.tokenizers.tokens import Tokens, of_words
+from tfxlm.tokenizers.windows import truncate, windows
 
-#: `model_max_length` where nothing limits the length, as `transformers` has it.
-NO_LIMIT = int(1e30)
-#: A limit above this is none.
-_LARGEST_LIMIT = int(1e20)
-#: What has one number per token.
-_ROWS = {"input_ids", "attention_mask", "token_type_ids", "special_tokens_mask", "langs", "position_ids"}
+#: What encodings say of their tokens only when asked.
+_DETAILS = ("sequence_ids", "word_ids", "offset_mapping")
 
 
-class Batching(Vocabulary):
-    """A vocabulary that frames, truncates and pads what a tokenizer makes of texts.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The texts of a call, and how their tokens become rows.
 
     Args:
-        pieces: id by piece.
-        template: how special tokens frame the input.
-        settings: options by name: those of `Vocabulary`, ``"model_max_length"``, ``"padding_side"``,
-            ``"truncation_side"``.
-        lower_case: whether texts are lower-cased before special tokens are looked for.
-
-    Raises:
-        TokenizerError: special tokens are missing, or ids contradict each other.
-        InputError: a side is neither ``"right"`` nor ``"left"``.
+        rows: texts and second texts; each is a str, a list of words, or tokens.
+        languages: for each row the languages of its texts.
+        lengths: truncation and padding.
+        special: whether special tokens frame the rows.
+        bypass: whether texts are cut into words by white space.
+        split_special: whether special tokens inside a text are ordinary text; None for the tokenizer's.
+        overflow: whether what is cut off makes further rows.
     """
 
-    model_input_names: ClassVar[tuple[str, ...]] = ("input_ids", "attention_mask")
-    pad_token_type_id: ClassVar[int] = 0
+    rows: list[arguments.Row]
+    languages: list[SegmentLanguages]
+    lengths: Lengths
+    special: bool
+    bypass: bool
+    split_special: bool | None
+    overflow: bool
 
-    def __init__(
-        self, pieces: dict[str, int], template: Template, settings: Mapping[str, Any], lower_case: bool
-    ) -> None:
-        super().__init__(pieces, settings, lower_case)
-        self._framing = Framing(template, self.special.role_ids())
-        self.model_max_length = int(min(self._limit(settings), NO_LIMIT))
-        self.padding_side: str = settings.get("padding_side") or "right"
-        self.truncation_side: str = settings.get("truncation_side") or "right"
-        self._warned: set[str] = set()
-        self._lengths()  # checks the sides
 
-    @staticmethod
-    def _limit(settings: Mapping[str, Any]) -> float:
-        limit = arguments.setting(settings, "model_max_length", (int, float), "a number of tokens")
-        if limit is not None and not limit >= 1:
-            raise TokenizerError(
-                f"model_max_length={limit} leaves no room for a token. Give a positive number, or None."
-            )
-        return NO_LIMIT if limit is None else limit
+class Batching(Framed):
+    """Makes model inputs of texts; see `Framed` for the arguments."""
+
+    #: Offsets, words and windows are there, as with the fast tokenizers of `transformers`.
+    is_fast = True
 
     def _encode_text(self, text: Any, lang: str | None, bypass: bool, split_special_tokens: bool | None) -> list[int]:
         """Returns the ids of a text, without special tokens around it."""
         raise NotImplementedError
 
+    def _trace_text(self, text: Any, lang: str | None, bypass: bool, split_special_tokens: bool | None) -> Tokens:
+        """Returns the same ids with their words and offsets."""
+        raise NotImplementedError
+
     def __call__(
         self,
-        text: str | Sequence[str] | Sequence[tuple[str, str]],
-        text_pair: str | Sequence[str] | None = None,
+        text: str | Tokens | Sequence[Any],
+        text_pair: str | Tokens | Sequence[Any] | None = None,
         *,
         lang: Lang = None,
         add_special_tokens: bool = True,
@@ -88,11 +80,12 @@ class Batching(Vocabulary):
         return_offsets_mapping: bool = False,
         return_length: bool = False,
         split_special_tokens: bool | None = None,
+        verbose: bool = True,
     ) -> BatchEncoding:
         """Turns texts into model inputs.
 
         Args:
-            text: a text, a list of texts, or a list of pairs.
+            text: a text, a list of texts, or a list of pairs. With `is_split_into_words`, a text is a list of words.
             text_pair: the second text of a pair, or a list of them.
             lang: language code of the texts; for pairs a tuple may name one for each text; a list names one (or one
                 tuple) per row.
@@ -101,9 +94,10 @@ class Batching(Vocabulary):
             truncation: True or ``"longest_first"``, ``"only_first"``, ``"only_second"``, or False. None means False,
                 or ``"longest_first"`` (with a warning) if `max_length` is given and `padding` is off.
             max_length: most tokens per row, special tokens included.
-            stride: not available.
-            is_split_into_words: not available.
-            bypass_tokenizer: whether texts are already cut into words by white space.
+            stride: with `return_overflowing_tokens`, tokens that each window shares with the one before.
+            is_split_into_words: whether texts are lists of words. Each word is tokenized for itself.
+            bypass_tokenizer: whether texts are already cut into words by white space, and in the letter case of the
+                vocabulary: they are taken as they are. For languages whose segmenter is not installed.
             pad_to_multiple_of: padded rows have a multiple of this length.
             padding_side: ``"right"`` or ``"left"``; None for the tokenizer's.
             return_tensors: ``"np"`` or ``"tf"``; lists if None.
@@ -111,10 +105,15 @@ class Batching(Vocabulary):
             return_token_type_ids: whether to give `token_type_ids`; False if None.
             return_langs: whether to give `langs`; if None, where the tokenizer has languages and `lang` is given.
             return_special_tokens_mask: whether to give `special_tokens_mask`.
-            return_overflowing_tokens: not available.
-            return_offsets_mapping: not available.
+            return_overflowing_tokens: whether what truncation cuts off makes further rows, windows over the long
+                text. With ``"only_first"`` and ``"only_second"`` the other text of a pair is whole in each of them;
+                with ``"longest_first"`` each window of the first text meets each window of the second. The result is
+                a batch, also for one text. (So do the fast tokenizers of `transformers`; its slow ones give
+                `overflowing_tokens` instead, and refuse pairs with ``"longest_first"``.)
+            return_offsets_mapping: whether to give `offset_mapping`.
             return_length: whether to give `length`, the tokens of each row without padding.
             split_special_tokens: whether special tokens inside a text are ordinary text; None for the tokenizer's.
+            verbose: whether to warn.
 
         Returns:
             The encoding. Lists for one text hold numbers, those for a batch rows; tensors always have a batch axis.
@@ -122,31 +121,35 @@ class Batching(Vocabulary):
             `special_tokens_mask` have shape ``(batch, length)``, `length` has shape ``(batch,)``. In `langs` a
             special token has the language of its segment, and padding that of the nearest token.
 
+            `offset_mapping`, ``(batch, length, 2)``, has start and end of each token in the given text (in its word,
+            with `is_split_into_words`), in characters; (0, 0) for special tokens and padding. They never go back from
+            one token to the next. What the tokenizer makes of characters is taken back: a token stands for the
+            characters that it was made of, and for the accents that were taken off them. Tokens that share a
+            character (one "…" becomes three dots) share its place. A token made of white space has none: an empty
+            span.
+
+            `overflow_to_sample_mapping`, ``(batch,)``, has the index of the text for each of the windows.
+
+            `BatchEncoding.word_ids` and the other methods about words and characters work on every encoding.
+
         Raises:
-            InputError: a text is not a str, or an option is wrong or not available.
-            LanguageError: a language is unknown, missing where `langs` is asked for, or needs a segmenter.
+            InputError: a text is not a str, or an option is wrong.
+            LanguageError: a language is unknown, missing where `langs` is asked for, or needs a segmenter that is not
+                installed.
         """
-        arguments.refuse_unavailable(
-            {
-                "stride": stride,
-                "is_split_into_words": is_split_into_words,
-                "return_overflowing_tokens": return_overflowing_tokens,
-                "return_offsets_mapping": return_offsets_mapping,
-            }
-        )
         if return_token_type_ids and not add_special_tokens:
             raise InputError(
                 "return_token_type_ids=True needs add_special_tokens=True: without special tokens it is undefined."
             )
         implied = truncation is None and max_length is not None and padding is False
-        lengths = self._lengths(padding, implied or truncation, max_length, pad_to_multiple_of, padding_side)
-        if implied:
+        lengths = self._lengths(padding, implied or truncation, max_length, pad_to_multiple_of, padding_side, stride)
+        if implied and verbose:
             self._warn_once(
                 "implied truncation",
                 "max_length is given without truncation=True: rows are truncated to it. Pass truncation=True to say "
                 "so, or truncation=False to keep everything.",
             )
-        rows, batched = arguments.read_rows(text, text_pair)
+        rows, batched = arguments.read_rows(text, text_pair, is_split_into_words)
         languages = self.languages.per_row(lang, [second is not None for _, second in rows])
         with_langs = lang is not None and bool(self.languages.ids) if return_langs is None else return_langs
         if with_langs and (lang is None or not self.languages.ids):
@@ -154,30 +157,28 @@ class Batching(Vocabulary):
                 "return_langs=True needs a lang and a tokenizer with languages (lang2id). Pass lang, one code per "
                 "call, row or text."
             )
-
-        columns: dict[str, list[Any]] = {"input_ids": []}
-        for name, wanted in (
-            ("token_type_ids", return_token_type_ids),
-            ("langs", with_langs),
-            ("special_tokens_mask", return_special_tokens_mask),
-        ):
-            if wanted:
-                columns[name] = []
-        for (first, second), langs in zip(rows, languages, strict=True):
-            first_ids = self._encode_text(first, langs[0], bypass_tokenizer, split_special_tokens)
-            second_ids = None
-            if second is not None:
-                second_ids = self._encode_text(second, langs[1], bypass_tokenizer, split_special_tokens)
-            frame = self._framing.size(second is not None) if add_special_tokens else 0
-            first_ids, second_ids = lengths.truncate(first_ids, second_ids, frame)
-            columns["input_ids"].append(self._framing.ids(first_ids, second_ids, add_special_tokens))
-            if len(columns) > 1:
-                second_size = None if second_ids is None else len(second_ids)
-                self._describe(columns, len(first_ids), second_size, langs, add_special_tokens)
+        wanted = {
+            "token_type_ids": return_token_type_ids,
+            "langs": with_langs,
+            "special_tokens_mask": return_special_tokens_mask,
+            "offset_mapping": return_offsets_mapping,
+            "word_ids": is_split_into_words or return_offsets_mapping,
+            "sequence_ids": is_split_into_words or return_offsets_mapping,
+        }
+        batch = Batch(
+            rows,
+            languages,
+            lengths,
+            special=add_special_tokens,
+            bypass=bypass_tokenizer,
+            split_special=split_special_tokens,
+            overflow=return_overflowing_tokens,
+        )
+        columns = self._columns(batch, [name for name, value in wanted.items() if value])
 
         sizes = [len(row) for row in columns["input_ids"]]
         longest = max(sizes, default=0)
-        if max_length is None and longest > self.model_max_length:
+        if max_length is None and longest > self.model_max_length and verbose:
             self._warn_once(
                 "too long",
                 f"A row has {longest} tokens, but the model takes at most {self.model_max_length}. Pass "
@@ -186,160 +187,152 @@ class Batching(Vocabulary):
         self._pad_columns(columns, lengths, return_attention_mask is not False)
         if return_length:
             columns["length"] = sizes
-        return _finish(columns, batched, return_tensors)
+        known = {name: columns[name] for name in _DETAILS if name in columns}
+        for name in ("word_ids", "sequence_ids"):
+            columns.pop(name, None)
+        details = Details(partial(self._find_details, batch, len(self)), known)
+        return finish(columns, batched or return_overflowing_tokens, return_tensors, details)
 
-    def encode(self, text: str, text_pair: str | None = None, **options: Any) -> Any:
-        """Returns the `input_ids` of a text or a pair; the options are those of a call."""
-        return self(text, text_pair, **options)["input_ids"]
+    def encode(self, text: Any, text_pair: Any = None, **options: Any) -> Any:
+        """Returns the `input_ids` of a text or a pair; see `encode_plus`."""
+        return self.encode_plus(text, text_pair, **options)["input_ids"]
 
-    def pad(
-        self,
-        encoded_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
-        padding: bool | str = True,
-        max_length: int | None = None,
-        pad_to_multiple_of: int | None = None,
-        padding_side: str | None = None,
-        return_attention_mask: bool | None = None,
-        return_tensors: str | None = None,
+    def encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> BatchEncoding:
+        """Turns one text or one pair into model inputs.
+
+        Args:
+            text: the text; or its tokens, or its ids.
+            text_pair: the second text, likewise.
+            **options: those of a call.
+        """
+        if options.get("is_split_into_words"):
+            return self(text, text_pair, **options)
+        return self(self._ready(text), self._ready(text_pair), **options)
+
+    def batch_encode_plus(self, batch_text_or_text_pairs: Sequence[Any], **options: Any) -> BatchEncoding:
+        """Turns several texts or pairs into model inputs.
+
+        Args:
+            batch_text_or_text_pairs: a list of texts or of pairs; texts may be given by their ids.
+            **options: those of a call.
+        """
+        if options.get("is_split_into_words"):
+            return self(batch_text_or_text_pairs, **options)
+        return self([self._ready(row, in_batch=True) for row in batch_text_or_text_pairs], **options)
+
+    def prepare_for_model(
+        self, ids: Sequence[int], pair_ids: Sequence[int] | None = None, **options: Any
     ) -> BatchEncoding:
-        """Pads encodings, for example to collate examples into a batch.
+        """Makes model inputs of the ids of a text or a pair.
 
         Args:
-            encoded_inputs: one encoding, a batch, or a list of encodings, with `input_ids`. `attention_mask`,
-                `token_type_ids`, `langs`, `position_ids` and `special_tokens_mask` are padded along with them, others
-                are kept.
-            padding: True or ``"longest"``, ``"max_length"``, or False.
-            max_length: length for ``"max_length"``.
-            pad_to_multiple_of: padded rows have a multiple of this length.
-            padding_side: ``"right"`` or ``"left"``; None for the tokenizer's.
-            return_attention_mask: whether to give `attention_mask`; True if None.
-            return_tensors: ``"np"`` or ``"tf"``; lists if None.
-
-        Returns:
-            The padded encoding, with rows of shape ``(batch, length)``.
-
-        Raises:
-            InputError: there are no `input_ids`, or an option is wrong.
+            ids: ids of the text, without special tokens.
+            pair_ids: ids of the second text, or None.
+            **options: those of a call that do not read texts.
         """
-        lengths = self._lengths(padding, False, max_length, pad_to_multiple_of, padding_side)
-        columns, batched = arguments.read_columns(encoded_inputs)
-        self._pad_columns(columns, lengths, return_attention_mask is not False)
-        return _finish(columns, batched, return_tensors)
+        return self(Tokens(list(ids)), None if pair_ids is None else Tokens(list(pair_ids)), **options)
 
-    def build_inputs_with_special_tokens(
-        self, token_ids_0: Sequence[int], token_ids_1: Sequence[int] | None = None
-    ) -> list[int]:
-        """Frames the ids of a text or a pair with special tokens."""
-        return self._framing.ids(token_ids_0, token_ids_1)
-
-    def get_special_tokens_mask(
+    def truncate_sequences(
         self,
-        token_ids_0: Sequence[int],
-        token_ids_1: Sequence[int] | None = None,
-        already_has_special_tokens: bool = False,
-    ) -> list[int]:
-        """Says where special tokens stand.
+        ids: Sequence[int],
+        pair_ids: Sequence[int] | None = None,
+        num_tokens_to_remove: int = 0,
+        truncation_strategy: bool | str = "longest_first",
+        stride: int = 0,
+    ) -> tuple[list[int], list[int] | None, list[int]]:
+        """Cuts the ids of a text or a pair.
 
         Args:
-            token_ids_0: ids of the text, or of a whole input.
-            token_ids_1: ids of the second text, or None.
-            already_has_special_tokens: whether `token_ids_0` is a whole input.
+            ids: ids of the text.
+            pair_ids: ids of the second text, or None.
+            num_tokens_to_remove: how many have to go.
+            truncation_strategy: as in a call.
+            stride: tokens that the overflow shares with what stays.
 
         Returns:
-            1 for special tokens, 0 for others, one per token of the framed input.
+            The ids that stay of both, and the overflow: what was cut off the one text that is cut, with `stride`
+            tokens of what stays; none where ``"longest_first"`` cuts a pair.
 
         Raises:
-            InputError: a second text is given beside a whole input.
+            InputError: the strategy cannot cut that much.
         """
-        if not already_has_special_tokens:
-            return self._framing.special_mask(len(token_ids_0), None if token_ids_1 is None else len(token_ids_1))
-        if token_ids_1 is not None:
+        size = len(ids) + len(pair_ids or ())
+        lengths = self._lengths(False, truncation_strategy, max(size - num_tokens_to_remove, 1), stride=stride)
+        return truncate(lengths, ids, pair_ids, num_tokens_to_remove)
+
+    def _ready(self, text: Any, in_batch: bool = False) -> Any:
+        """Recognises texts that are given as ids or, outside a batch, as tokens."""
+        if isinstance(text, (list, tuple)) and text:
+            if all(isinstance(item, int) for item in text):
+                return Tokens(list(text))
+            if in_batch and len(text) == 2:
+                return tuple(map(self._ready, text))
+            if not in_batch and all(isinstance(item, str) for item in text):
+                return Tokens(self.convert_tokens_to_ids(list(text)))
+        return text
+
+    def _columns(self, batch: Batch, names: Sequence[str]) -> Columns:
+        """Returns a row per text or window for each of the names, and for ``"input_ids"``, without padding."""
+        columns: Columns = {"input_ids": [], **{name: [] for name in names}}
+        samples: list[int] = []
+        frames = [self._framing.size(pair) if batch.special else 0 for pair in (False, True)]
+        traced = "offset_mapping" in columns
+        for index, ((text, other), langs) in enumerate(zip(batch.rows, batch.languages, strict=True)):
+            first = self._tokens_of(text, langs[0], batch, traced)
+            second = None if other is None else self._tokens_of(other, langs[1], batch, traced)
+            sizes = len(first), None if second is None else len(second)
+            frame = frames[second is not None]
+            for window, other_window in windows(batch.lengths, *sizes, frame, batch.overflow):
+                part = first.part(window)
+                other_part = second.part(other_window) if second and other_window else second
+                for name, column in columns.items():
+                    column.append(self._entries(name, part, other_part, langs, batch.special))
+                samples.append(index)
+        if batch.overflow:
+            columns["overflow_to_sample_mapping"] = samples
+        return columns
+
+    def _tokens_of(self, text: Any, lang: str | None, batch: Batch, traced: bool) -> Tokens:
+        if isinstance(text, Tokens):
+            if traced:
+                raise InputError("Ids have no text, so there are no words and offsets. Encode the text instead.")
+            return text
+        options = lang, batch.bypass, batch.split_special
+        words = text if isinstance(text, (list, tuple)) else [text]
+        if traced:
+            found = (self._trace_text(word, *options) for word in words)
+        else:
+            found = (Tokens(self._encode_text(word, *options)) for word in words)
+        return next(found) if words is not text else of_words(found)
+
+    def _entries(
+        self, name: str, first: Tokens, second: Tokens | None, langs: SegmentLanguages, special: bool
+    ) -> list[Any]:
+        """Returns what each token of a row has under a name."""
+        framing = self._framing
+        sizes = len(first), None if second is None else len(second)
+        match name:
+            case "input_ids":
+                return framing.ids(first.ids, None if second is None else second.ids, special)
+            case "word_ids":
+                return framing.around(first.words, None if second is None else second.words, None, special)
+            case "offset_mapping":
+                return framing.around(first.offsets, None if second is None else second.offsets, (0, 0), special)
+            case "sequence_ids":
+                return framing.sequences(*sizes, special)
+            case "special_tokens_mask":
+                return framing.special_mask(*sizes, special)
+            case "langs":
+                lang_ids = [self.languages.id_of(str(lang)) for lang in langs]
+                return [lang_ids[segment] for segment in framing.segments(*sizes, special)]
+        return framing.segments(*sizes, special)
+
+    def _find_details(self, batch: Batch, size: int) -> Columns:
+        if len(self) != size:
             raise InputError(
-                "With already_has_special_tokens=True the first argument is the whole input. Leave the second one out."
+                f"The tokenizer has {len(self)} tokens, but had {size} when it made this encoding. Encode the texts "
+                "again to ask for their words and offsets."
             )
-        special = set(self.all_special_ids)
-        return [int(index in special) for index in token_ids_0]
-
-    def create_token_type_ids_from_sequences(
-        self, token_ids_0: Sequence[int], token_ids_1: Sequence[int] | None = None
-    ) -> list[int]:
-        """Returns the segment (0 or 1) of each token of the framed input."""
-        return self._framing.segments(len(token_ids_0), None if token_ids_1 is None else len(token_ids_1))
-
-    def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """Returns how many special tokens frame a text or a pair."""
-        return self._framing.size(pair)
-
-    @property
-    def max_len_single_sentence(self) -> int:
-        """Most tokens of one text that the model takes."""
-        return self.model_max_length - self._framing.size(pair=False)
-
-    @property
-    def max_len_sentences_pair(self) -> int:
-        """Most tokens of both texts of a pair that the model takes."""
-        return self.model_max_length - self._framing.size(pair=True)
-
-    def _describe(
-        self, columns: dict[str, list[Any]], first: int, second: int | None, langs: SegmentLanguages, special: bool
-    ) -> None:
-        segments = self._framing.segments(first, second, special)
-        if "token_type_ids" in columns:
-            columns["token_type_ids"].append(segments)
-        if "special_tokens_mask" in columns:
-            columns["special_tokens_mask"].append(self._framing.special_mask(first, second, special))
-        if "langs" in columns:
-            lang_ids = [self.languages.id_of(str(lang)) for lang in langs]
-            columns["langs"].append([lang_ids[segment] for segment in segments])
-
-    def _pad_columns(self, columns: dict[str, list[Any]], lengths: Lengths, with_mask: bool) -> None:
-        rows = columns["input_ids"]
-        if with_mask and "attention_mask" not in columns:
-            columns["attention_mask"] = [[1] * len(row) for row in rows]
-        length = lengths.padded_length(len(row) for row in rows)
-        side = lengths.padding_side
-        if length and self.pad_token_id is None:
-            raise InputError("Padding needs a pad_token, but this tokenizer has none. Make it with pad_token=...")
-        fills = {
-            "input_ids": self.pad_token_id or 0,
-            "attention_mask": 0,
-            "token_type_ids": self.pad_token_type_id,
-            "special_tokens_mask": 1,
-            "position_ids": 0,
-        }
-        for name in columns.keys() & fills.keys():
-            columns[name] = [pad_row(row, length, fills[name], side) for row in columns[name]]
-        if "langs" in columns:
-            columns["langs"] = [
-                pad_row(row, length, row[0 if side == "left" else -1] if row else 0, side) for row in columns["langs"]
-            ]
-
-    def _lengths(
-        self,
-        padding: bool | str = False,
-        truncation: bool | str | None = False,
-        max_length: int | None = None,
-        multiple: int | None = None,
-        padding_side: str | None = None,
-    ) -> Lengths:
-        return Lengths.resolve(
-            padding=padding,
-            truncation=truncation,
-            max_length=max_length,
-            multiple=multiple,
-            padding_side=self.padding_side if padding_side is None else padding_side,
-            truncation_side=self.truncation_side,
-            model_max_length=self.model_max_length if self.model_max_length < _LARGEST_LIMIT else None,
-        )
-
-    def _warn_once(self, subject: str, message: str) -> None:
-        if subject not in self._warned:
-            self._warned.add(subject)
-            warnings.warn(message, UserWarning, stacklevel=3)
-
-
-def _finish(columns: dict[str, Any], batched: bool, return_tensors: str | None) -> BatchEncoding:
-    if return_tensors and not columns["input_ids"]:  # no rows, but a tensor of rows has two axes all the same
-        columns = columns | dict.fromkeys(columns.keys() & _ROWS, np.empty((0, 0), np.int64))
-    encoding = BatchEncoding(columns if batched else {name: column[0] for name, column in columns.items()})
-    return encoding.convert_to_tensors(return_tensors, prepend_batch_axis=not batched)
+        columns = self._columns(batch, _DETAILS)
+        self._pad_columns(columns, batch.lengths, with_mask=False)
+        return columns | {"tokens": [self.convert_ids_to_tokens(row) for row in columns["input_ids"]]}

@@ -38,9 +38,19 @@ class BytePairEncoder:
         self._build()
 
     def _build(self) -> None:
-        self._cache: dict[str, tuple[int, ...]] = {}
+        self._forget()
         self._ranks = {merge: rank for rank, merge in enumerate(self.merges)}
         self._engine = self._make_engine() if _products_come_first(self.merges) else None
+
+    def _forget(self) -> None:
+        self._cache: dict[str, tuple[int, ...]] = {}
+        self._sizes: dict[str, tuple[int, ...]] = {}
+
+    def renew(self, ids: Mapping[str, int], unknown_id: int) -> None:
+        """Looks pieces up elsewhere from now on; arguments as in the constructor."""
+        self._ids = ids
+        self._unknown_id = unknown_id
+        self._forget()
 
     def _make_engine(self) -> BPE:
         symbols = {_UNKNOWN: None} | dict.fromkeys(self._ids)
@@ -65,11 +75,16 @@ class BytePairEncoder:
         """Cuts a word.
 
         Args:
-            word: one or more characters.
+            word: one or more characters. Spaces in it separate pieces, which are empty between two spaces: that is
+                what becomes in `transformers` of the spaces that a segmenter gives as words.
 
         Returns:
             The pieces in order; the last one ends with `END_OF_WORD`.
         """
+        pieces = self._merged(word)
+        return " ".join(pieces).split(" ") if " " in word else pieces
+
+    def _merged(self, word: str) -> list[str]:
         if self._engine is None:
             return _merge(word, self._ranks)
         try:
@@ -98,13 +113,27 @@ class BytePairEncoder:
             ids += cached(word) or self._encode_word(word)
         return ids
 
+    def sizes(self, word: str) -> tuple[int, ...]:
+        """Returns for each piece of a word how many of the word's characters it has, white space not counted."""
+        return self._sizes.get(word) or self._measure_word(word)
+
     def _encode_word(self, word: str) -> tuple[int, ...]:
         ids = tuple(self._ids.get(piece, self._unknown_id) for piece in self.pieces(word))
-        if len(word) <= _CACHED_LENGTH:
-            if len(self._cache) >= _CACHE_WORDS:
-                self._cache.clear()
-            self._cache[word] = ids
+        _remember(self._cache, word, ids)
         return ids
+
+    def _measure_word(self, word: str) -> tuple[int, ...]:
+        *first, last = self.pieces(word)
+        sizes = tuple(len("".join(piece.split())) for piece in (*first, last.removesuffix(END_OF_WORD)))
+        _remember(self._sizes, word, sizes)
+        return sizes
+
+
+def _remember(cache: dict[str, tuple[int, ...]], word: str, value: tuple[int, ...]) -> None:
+    if len(word) <= _CACHED_LENGTH:
+        if len(cache) >= _CACHE_WORDS:
+            cache.clear()
+        cache[word] = value
 
 
 def _products_come_first(merges: Sequence[Merge]) -> bool:

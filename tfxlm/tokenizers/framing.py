@@ -1,11 +1,13 @@
 """Puts special tokens around texts, and says for each token what it belongs to."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from tfxlm.errors import TokenizerError
 from tfxlm.tokenizers.rules.templates import FIRST_TEXT, SECOND_TEXT, Template
 
 _TEXTS = (FIRST_TEXT, SECOND_TEXT)
+T = TypeVar("T")
 
 
 class Framing:
@@ -41,14 +43,18 @@ class Framing:
             second: ids of the second text, or None.
             special: whether special tokens are put in.
         """
-        texts = {FIRST_TEXT: first, SECOND_TEXT: second or ()}
-        result: list[int] = []
-        for part, _ in self._parts(second is not None):
-            if part in _TEXTS:
-                result += texts[part]
-            elif special:
-                result.append(self._ids[part])
-        return result
+        return self._around(first, second, special, self._ids.__getitem__)
+
+    def around(self, first: Sequence[T], second: Sequence[T] | None, fill: T, special: bool = True) -> list[T]:
+        """Returns something for each token of an input.
+
+        Args:
+            first: what the tokens of the text have.
+            second: what those of the second text have, or None.
+            fill: what special tokens have.
+            special: whether special tokens are put in.
+        """
+        return self._around(first, second, special, lambda part: fill)
 
     def segments(self, first: int, second: int | None, special: bool = True) -> list[int]:
         """Returns the segment of each token: 0 for the first text and what frames it, 1 for the second.
@@ -58,7 +64,11 @@ class Framing:
             second: number of tokens of the second text, or None.
             special: whether special tokens are put in.
         """
-        return self._spread(first, second, special, lambda part, segment: segment)
+        counts = {FIRST_TEXT: first, SECOND_TEXT: second or 0}
+        result: list[int] = []
+        for part, segment in self._parts(second is not None):
+            result += [segment] * counts.get(part, int(special))
+        return result
 
     def positions(self, first: int, second: int | None, special: bool = True) -> list[int]:
         """Returns the position of each token in its segment, from 0; arguments as in `segments`."""
@@ -68,13 +78,22 @@ class Framing:
 
     def special_mask(self, first: int, second: int | None, special: bool = True) -> list[int]:
         """Returns 1 for each special token and 0 for each other one; arguments as in `segments`."""
-        return self._spread(first, second, special, lambda part, segment: int(part not in _TEXTS))
+        return self.around([0] * first, None if second is None else [0] * second, 1, special)
 
-    def _spread(self, first: int, second: int | None, special: bool, value: Callable[[str, int], int]) -> list[int]:
-        counts = {FIRST_TEXT: first, SECOND_TEXT: second or 0}
-        result: list[int] = []
-        for part, segment in self._parts(second is not None):
-            result += [value(part, segment)] * counts.get(part, int(special))
+    def sequences(self, first: int, second: int | None, special: bool = True) -> list[int | None]:
+        """Returns for each token which text it is of, 0 or 1; None for special tokens. Arguments as in `segments`."""
+        return self.around([0] * first, None if second is None else [1] * second, None, special)
+
+    def _around(
+        self, first: Sequence[T], second: Sequence[T] | None, special: bool, of_token: Callable[[str], T]
+    ) -> list[T]:
+        texts: dict[str, Sequence[T]] = {FIRST_TEXT: first, SECOND_TEXT: second or ()}
+        result: list[T] = []
+        for part, _ in self._parts(second is not None):
+            if part in _TEXTS:
+                result += texts[part]
+            elif special:
+                result.append(of_token(part))
         return result
 
     def _parts(self, pair: bool) -> tuple[tuple[str, int], ...]:

@@ -2,6 +2,7 @@
 
 import re
 
+from tfxlm.tokenizers.alignment import AlignedText
 from tfxlm.tokenizers.rules import characters, moses
 from tfxlm.tokenizers.rules.chains import Chain
 from tfxlm.tokenizers.rules.prefixes import prefixes
@@ -34,9 +35,29 @@ class MosesWords:
 
     def __call__(self, text: str) -> str:
         """Returns the words of `text`, separated by white space."""
-        text = self._normalize(text)
+        return self.separate(self.normalize(text))
+
+    def normalize(self, text: str) -> str:
+        """Returns `text` with uniform punctuation and without non-printing characters."""
+        text = self._normalize(text).strip()
         if not text.isprintable():
             text = self._non_printing.sub(self._non_printing_becomes, text)
+        return text
+
+    def normalize_aligned(self, text: AlignedText) -> AlignedText:
+        """Does the same to a text that keeps track of its characters."""
+        text = self._normalize.aligned(text).stripped()
+        if not text.text.isprintable():
+            found = self._non_printing.finditer(text.text)
+            text = text.changed((match.start(), match.end(), self._non_printing_becomes) for match in found)
+        return text
+
+    def separate(self, text: str) -> str:
+        """Returns normalised text with white space between its words.
+
+        Its other characters stay what they are and where they are, but for the letters that a language spells
+        otherwise, one for one.
+        """
         text = self._separate(self._spelling(text))
         if "." in text:
             text = self._separate_periods(text)

@@ -1,14 +1,17 @@
 """Special tokens: their roles, their ids, and how they are found in a text."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tfxlm.errors import TokenizerError
 
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 ADDITIONAL = "additional_special_tokens"
+
+#: A part of a text, where it starts, and whether it is an added token.
+Part = tuple[str, int, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,8 @@ class AddedToken:
         lstrip: whether white space before it belongs to it.
         rstrip: whether white space after it belongs to it.
         single_word: whether it counts only with a space or an end of the text on both sides.
-        normalized: whether a lower-casing tokenizer finds it in any case.
+        normalized: whether a lower-casing tokenizer lower-cases it, and so finds it in any case; None for all but
+            special tokens.
         special: whether it is left out when special tokens are skipped.
     """
 
@@ -28,31 +32,42 @@ class AddedToken:
     lstrip: bool = False
     rstrip: bool = False
     single_word: bool = False
-    normalized: bool = False
-    special: bool = True
+    normalized: bool | None = None
+    special: bool = False
+
+    def __post_init__(self) -> None:
+        if self.normalized is None:
+            object.__setattr__(self, "normalized", not self.special)
 
     @classmethod
-    def parse(cls, value: Any, where: str) -> "AddedToken":
-        """Makes a token of what tokenizer files hold: its text, or a dict of fields.
+    def parse(cls, value: Any, where: str, special: bool = True) -> "AddedToken":
+        """Makes a token of its text, or of an object or a mapping with its fields.
 
         Args:
-            value: the text or the dict.
+            value: the text, the object (the one of the `tokenizers` library as well) or the mapping, as tokenizer
+                files hold it.
             where: the place of the value, for the message.
+            special: whether it is a special token where `value` does not say.
 
         Raises:
-            TokenizerError: it is neither.
+            TokenizerError: it is none of these.
         """
         if isinstance(value, cls):
             return value
         if isinstance(value, str):
-            value = {"content": value}
-        if not isinstance(value, Mapping) or not isinstance(value.get("content"), str) or not value["content"]:
+            fields: dict[str, Any] = {"content": value}
+        elif isinstance(value, Mapping):
+            fields = {name: value[name] for name in cls.__slots__ if name in value}
+        else:
+            fields = {name: getattr(value, name) for name in cls.__slots__ if hasattr(value, name)}
+        content = fields.pop("content", None)
+        if not isinstance(content, str) or not content:
             raise TokenizerError(
                 f"{where} should be a token's text or an object with its 'content', but is {value!r:.80}. Correct it "
                 "or leave it out."
             )
-        flags = {name: bool(value[name]) for name in cls.__slots__ if name != "content" and name in value}
-        return cls(value["content"], **flags)
+        flags = {"special": special} | {name: bool(flag) for name, flag in fields.items() if flag is not None}
+        return cls(content, **flags)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields, as tokenizer files hold them."""
@@ -97,7 +112,7 @@ class SpecialTokens:
         for index, token in added.items():
             self._register(AddedToken.parse(token, f"added_tokens_decoder[{index!r}]"), _token_id(index))
         self._require_ids()
-        self.add([*by_role.values(), *further])
+        self.add(token for token in (*by_role.values(), *further) if token.content not in self.ids)
         self.add(AddedToken.parse(token, "special_tokens") for token in extra)
 
     def names(self) -> list[str]:
@@ -117,7 +132,8 @@ class SpecialTokens:
         """Makes tokens that are found as a whole; those the vocabulary lacks get the next free ids.
 
         Args:
-            tokens: the tokens. Special ones join the additional special tokens.
+            tokens: the tokens. Special ones join the additional special tokens. The options of a token that is there
+                already are those it is given with.
 
         Returns:
             How many were new to the vocabulary.
@@ -125,12 +141,10 @@ class SpecialTokens:
         new = 0
         for token in tokens:
             if self._lower_case and token.normalized and not token.special:
-                token = AddedToken(**(token.to_dict() | {"content": token.content.lower()}))
+                token = replace(token, content=token.content.lower())
             if token.special and token.content not in self.names():
                 self.additional.append(token.content)
-            if token.content in self.ids:
-                continue
-            index = self._vocabulary.get(token.content)
+            index = self._vocabulary.get(token.content, self.ids.get(token.content))
             if index is None:
                 index = 1 + max(*self._pieces, *self.tokens)
                 new += 1
@@ -138,23 +152,64 @@ class SpecialTokens:
         self._compile()
         return new
 
-    def find(self, text: str) -> Iterator[tuple[str, bool]]:
+    def find(self, text: str) -> list[Part]:
         """Cuts a text at its added tokens.
 
         Args:
             text: any text.
 
-        Yields:
-            The parts that are not empty, and whether a part is an added token.
+        Returns:
+            For each part that is not empty its text, its start and whether it is an added token. What lies between
+            two parts is white space that belongs to a token.
         """
+        if not (matches := list(self._pattern.finditer(text))):
+            return [(text, 0, False)] if text else []
+        parts: list[tuple[str, int]] = []
         position = 0
-        for match in self._pattern.finditer(text):
-            if match.start() > position:
-                yield text[position : match.start()], False
-            yield match.group().strip() if match.group() not in self.ids else match.group(), True
+        for match in matches:
+            parts += [(text[position : match.start()], position), (match.group(), match.start())]
             position = match.end()
-        if position < len(text):
-            yield text[position:], False
+        parts = [(part, start) for part, start in (*parts, (text[position:], position)) if part]
+        if self._neighbours_matter:
+            parts = self._join(parts)
+        return [(part, start, part in self.ids) for part, start in parts if part]
+
+    def cases(self, text: str) -> list[tuple[str, bool]]:
+        """Says where a text is to be lower-cased.
+
+        Args:
+            text: any text.
+
+        Returns:
+            The parts of the text, and whether a part keeps its capitals: as a special token, or as an added token
+            that is lower case.
+        """
+        parts = self._capitals.split(text) if self._capitals else [text]
+        return [(part, index % 2 == 1) for index, part in enumerate(parts)]
+
+    def _join(self, parts: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Gives tokens the white space beside them, and joins tokens to their neighbours that are only parts of words.
+
+        The order of the questions is that of `transformers`.
+        """
+        joined = parts.copy()
+        for index, (text, start) in enumerate(joined):
+            if text not in self.ids:
+                continue
+            token = self.tokens[self.ids[text]]
+            left, left_start = joined[index - 1] if index else ("", 0)
+            right, right_start = joined[index + 1] if index + 1 < len(joined) else ("", 0)
+            if token.rstrip and right:
+                joined[index + 1] = right.lstrip(), right_start + len(right) - len(right.lstrip())
+            if token.lstrip and left:
+                joined[index - 1] = left.rstrip(), left_start
+            if token.single_word and left and left[-1] != " ":
+                joined[index - 1] = joined[index - 1][0] + text, left_start
+                joined[index] = "", start
+            elif token.single_word and right and right[0] != " ":
+                joined[index + 1] = text + joined[index + 1][0], start
+                joined[index] = "", start
+        return joined
 
     def _register(self, token: AddedToken, index: int) -> None:
         known = self._vocabulary.get(token.content, self.ids.get(token.content, index))
@@ -183,8 +238,14 @@ class SpecialTokens:
 
     def _compile(self) -> None:
         # The longest first: of two tokens that begin alike, the whole one is meant.
-        tokens = sorted(self.tokens.values(), key=lambda token: -len(token.content))
-        self._pattern = re.compile("|".join(map(_expression, tokens)) or r"(?!)")
+        tokens = sorted(self.ids, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")
+        self._neighbours_matter = any(
+            token.lstrip or token.rstrip or token.single_word for token in self.tokens.values()
+        )
+        plain = (token.content for token in self.tokens.values() if token.normalized and not token.special)
+        kept = [re.escape(name) for name in (*self.names(), *plain)]
+        self._capitals = re.compile(f"({'|'.join(kept)})") if kept else None
 
 
 def _token_id(value: Any) -> int:
@@ -194,10 +255,3 @@ def _token_id(value: Any) -> int:
     except ValueError:
         pass
     raise TokenizerError(f"added_tokens_decoder should map ids from 0 to tokens, but has the id {value!r}.")
-
-
-def _expression(token: AddedToken) -> str:
-    expression = re.escape(token.content)
-    if token.single_word:
-        expression = f"(?<![^ ]){expression}(?![^ ])"
-    return (r"\s*" if token.lstrip else "") + expression + (r"\s*" if token.rstrip else "")

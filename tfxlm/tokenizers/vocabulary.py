@@ -1,25 +1,28 @@
 """Tokens and their ids: what every tokenizer knows before it sees a text."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from tfxlm.errors import TokenizerError
-from tfxlm.tokenizers.arguments import listed, setting
+from tfxlm.errors import InputError, TokenizerError
+from tfxlm.tokenizers.arguments import kind, listed, setting
 from tfxlm.tokenizers.languages import Languages
 from tfxlm.tokenizers.special_tokens import ADDITIONAL, ROLES, AddedToken, SpecialTokens
 
 
 class _Role:
-    """What a role's special token has; it is chosen when the tokenizer is made."""
+    """What a role's special token has."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._role = name.removesuffix("_id")
 
-    def __set__(self, instance: "Vocabulary", value: Any) -> None:
-        raise TokenizerError(
-            f"The {self._role} of a tokenizer that is made already cannot be set to {value!r}: ids and the frame of "
-            f"inputs follow from it. Make the tokenizer with it: from_pretrained(..., {self._role}=...)."
-        )
+    def _assign(self, instance: "Vocabulary", token: Any) -> None:
+        if str(token) not in instance.get_vocab():
+            raise TokenizerError(
+                f"{self._role} cannot be set to {token!r}, which the vocabulary does not have. For a new token call "
+                f"add_special_tokens({{{self._role!r}: ...}}) and give the model a row for it."
+            )
+        instance.add_special_tokens({self._role: str(token)})
 
 
 class _RoleToken(_Role):
@@ -28,12 +31,18 @@ class _RoleToken(_Role):
     def __get__(self, instance: "Vocabulary", owner: type) -> str | None:
         return instance.special.roles[self._role]
 
+    def __set__(self, instance: "Vocabulary", value: Any) -> None:
+        self._assign(instance, value)
+
 
 class _RoleId(_Role):
     """The id of a role's special token."""
 
     def __get__(self, instance: "Vocabulary", owner: type) -> int | None:
         return instance.special.role_ids()[self._role]
+
+    def __set__(self, instance: "Vocabulary", value: Any) -> None:
+        self._assign(instance, instance._tokens.get(value, value))
 
 
 class Vocabulary:
@@ -132,25 +141,65 @@ class Vocabulary:
         """Language code by id; None if no languages are listed."""
         return {index: lang for lang, index in self.languages.ids.items()} or None
 
-    def add_tokens(self, new_tokens: str | Iterable[str | AddedToken], special_tokens: bool = False) -> int:
+    def get_added_vocab(self) -> dict[str, int]:
+        """Returns `added_tokens_encoder`."""
+        return self.added_tokens_encoder
+
+    def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
         """Makes tokens that are found as a whole. The model's word table must grow to ``len(tokenizer)`` rows.
 
         Args:
-            new_tokens: texts or tokens.
-            special_tokens: whether texts are special tokens.
+            new_tokens: a token or a list of them: texts, `AddedToken` objects (those of the `tokenizers` library as
+                well), or mappings with their fields.
+            special_tokens: whether they are special tokens.
 
         Returns:
             How many were new to the vocabulary.
+
+        Raises:
+            TokenizerError: one is no token.
         """
-        tokens = [new_tokens] if isinstance(new_tokens, str) else new_tokens
-        new = self.special.add(
-            token
-            if isinstance(token, AddedToken)
-            else AddedToken(token, normalized=not special_tokens, special=special_tokens)
-            for token in tokens
-        )
+        several = isinstance(new_tokens, Iterable) and not isinstance(new_tokens, (str, Mapping))
+        new = self.special.add(self._new_tokens(new_tokens if several else [new_tokens], special_tokens))
         self._refresh()
         return new
+
+    def add_special_tokens(
+        self, special_tokens_dict: Mapping[str, Any], replace_additional_special_tokens: bool = True
+    ) -> int:
+        """Gives roles to tokens; those the vocabulary lacks are added to it. See `add_tokens`.
+
+        Args:
+            special_tokens_dict: token by role, such as ``{"pad_token": "[PAD]"}``, and a list of tokens under
+                ``"additional_special_tokens"``.
+            replace_additional_special_tokens: whether that list takes the place of the one before, whose tokens are
+                then added tokens like others; otherwise it continues it.
+
+        Returns:
+            How many were new to the vocabulary.
+
+        Raises:
+            InputError: there is no role of a name.
+            TokenizerError: one is no token.
+        """
+        unknown = [role for role in special_tokens_dict if role not in (*ROLES, ADDITIONAL)]
+        if unknown:
+            raise InputError(
+                f"There is no special token {', '.join(map(repr, unknown))}. Choose from: "
+                f"{', '.join((*ROLES, ADDITIONAL))}; a token without a role is one of {ADDITIONAL!r}."
+            )
+        further = special_tokens_dict.get(ADDITIONAL, ())
+        if isinstance(further, (str, Mapping)) or not isinstance(further, Iterable):
+            raise InputError(f"{ADDITIONAL} should be a list of tokens, but is {kind(further)}. Put it into a list.")
+        by_role = {
+            role: [AddedToken.parse(token, role) for token in (given if role == ADDITIONAL else [given])]
+            for role, given in special_tokens_dict.items()
+        }
+        names = [token.content for token in by_role.get(ADDITIONAL, ())]
+        kept = [] if names and replace_additional_special_tokens else self.special.additional
+        self.special.additional = list(dict.fromkeys([*kept, *names]))
+        self.special.roles |= {role: tokens[0].content for role, tokens in by_role.items() if role != ADDITIONAL}
+        return self.add_tokens([token for tokens in by_role.values() for token in tokens], special_tokens=True)
 
     def set_special_tokens(self, special_tokens: Iterable[str]) -> int:
         """Adds symbols such as ``"__classify__"`` as special tokens; see `add_tokens`."""
@@ -170,6 +219,13 @@ class Vocabulary:
             return self._tokens.get(ids, unknown)
         skipped = set(self.all_special_ids) if skip_special_tokens else ()
         return [self._tokens.get(index, unknown) for index in ids if index not in skipped]
+
+    def _new_tokens(self, given: Iterable[Any], special: bool) -> Iterator[AddedToken]:
+        for one in given:
+            # A text says nothing about a token that is there already, be it since a moment.
+            if not isinstance(one, str) or (one and one not in self.special.ids):
+                token = AddedToken.parse(one, "A new token", special or one in self.special.names())
+                yield replace(token, special=True) if special else token
 
     def _refresh(self) -> None:
         self._ids.update(self.get_vocab())  # in place: a family may hold on to it

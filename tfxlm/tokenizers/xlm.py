@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from tfxlm import files
-from tfxlm.errors import InputError, LanguageError
+from tfxlm.errors import InputError
 from tfxlm.tokenizers import arguments, bpe_files, detokenize, storage
+from tfxlm.tokenizers.alignment import AlignedText, covered
 from tfxlm.tokenizers.base import Tokenizer
 from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder, Merge
-from tfxlm.tokenizers.encoding import BatchEncoding, choose
+from tfxlm.tokenizers.encoding import BatchEncoding
 from tfxlm.tokenizers.framing import Framing
 from tfxlm.tokenizers.languages import Lang
+from tfxlm.tokenizers.lengths import choose
 from tfxlm.tokenizers.letter_case import ACCENTS, LOWER_CASE, LetterCase, lower_each
-from tfxlm.tokenizers.moses import MosesWords
 from tfxlm.tokenizers.rules import moses, templates
+from tfxlm.tokenizers.tokens import Tokens
+from tfxlm.tokenizers.words import READY, Words, words_of
 
 SPECIAL_SYMBOLS = tuple(f"<special{index}>" for index in range(10))
 #: Ids 0 to 13 of every released vocabulary.
@@ -28,7 +31,9 @@ class XLMTokenizer(Tokenizer):
     """Tokenizer of XLM models.
 
     Texts are brought to uniform punctuation, cut into words by Moses' rules for their language, lower-cased without
-    accents if the vocabulary is, and cut into pieces by byte-pair encoding.
+    accents if the vocabulary is, and cut into pieces by byte-pair encoding. Chinese (``"zh"``), Japanese (``"ja"``)
+    and Thai (``"th"``) are cut into words by rjieba (or jieba), KyTea and PyThaiNLP, which the extras of those names
+    install; texts that are cut already need none of them (`bypass_tokenizer`).
 
     Args:
         vocab_file: ``vocab.json``, the id of each piece; or the mapping itself.
@@ -112,6 +117,7 @@ class XLMTokenizer(Tokenizer):
         self._lower_first = preprocessing == "hf" and do_lowercase_and_remove_accent
         pieces = dict(vocab_file) if isinstance(vocab_file, Mapping) else bpe_files.read_vocabulary(vocab_file)
         merges = bpe_files.read_merges(merges_file) if isinstance(merges_file, (str, os.PathLike)) else merges_file
+        self._encoder = BytePairEncoder(merges, pieces, unknown_id=0)  # until `_refresh` knows all ids
         super().__init__(
             pieces,
             template,
@@ -139,8 +145,6 @@ class XLMTokenizer(Tokenizer):
             lower_case=self._lower_first,
             split_by_default=preprocessing == "fair",
         )
-        self._translation_framing = Framing(templates.XLM_TRANSLATION, self.special.role_ids())
-        self._encoder = BytePairEncoder(merges, self._ids, self._unknown_id)
         self._make_rules()
 
     @classmethod
@@ -216,18 +220,7 @@ class XLMTokenizer(Tokenizer):
     def save_vocabulary(
         self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
     ) -> tuple[str, ...]:
-        """Writes ``vocab.json`` and ``merges.txt``.
-
-        Args:
-            save_directory: the folder; made if it does not exist.
-            filename_prefix: put in front of each file name, with a hyphen.
-
-        Returns:
-            The paths of the files.
-
-        Raises:
-            OutputExistsError: a file stands where the folder should be.
-        """
+        """Writes ``vocab.json`` and ``merges.txt``; arguments as in `save_pretrained`."""
         vocabulary, merges = (
             storage.prefixed(save_directory, filename_prefix, name) for name in self.vocabulary_files.values()
         )
@@ -240,41 +233,58 @@ class XLMTokenizer(Tokenizer):
             return text
         if self._tokens_are_lower:
             return lower_each(text)
-        return "".join(part if is_token else lower_each(part) for part, is_token in self.special.find(text))
+        return "".join(part if keep else lower_each(part) for part, keep in self.special.cases(text))
+
+    def _prepare_aligned(self, text: str) -> AlignedText:
+        aligned = AlignedText.given(text)
+        prepared = self._prepare(text)
+        if len(prepared) == len(text):  # no letter becomes shorter
+            return AlignedText(prepared, aligned.spans)
+        cases = self.special.cases(text)
+        sizes = [1 if keep else len(lower_each(char)) for part, keep in cases for char in part]
+        return aligned.resized(prepared, sizes)
 
     def _pieces(self, text: str, lang: str | None, bypass: bool) -> list[str]:
-        return [piece for word in self._words(text, lang, bypass) for piece in self._encoder.pieces(word)]
+        return [piece for word in self._words(lang, bypass)(text) for piece in self._encoder.pieces(word)]
 
     def _piece_ids(self, text: str, lang: str | None, bypass: bool) -> list[int]:
-        return self._encoder.encode(self._words(text, lang, bypass))
+        return self._encoder.encode(self._words(lang, bypass)(text))
 
-    def _words(self, text: str, lang: str | None, bypass: bool) -> list[str]:
+    def _trace(self, text: AlignedText, lang: str | None, bypass: bool) -> Tokens:
+        words, spans = self._words(lang, bypass).aligned(text)
+        found = Tokens(self._encoder.encode(words))
+        position = 0
+        for index, word in enumerate(words):
+            sizes = self._encoder.sizes(word)
+            found.words += [index] * len(sizes)
+            for size in sizes:
+                found.offsets.append(covered(spans, position, position + size))
+                position += size
+        return found
+
+    def _words(self, lang: str | None, bypass: bool) -> Words:
         if bypass:
-            return text.split()
+            return READY
         lang = moses.DEFAULT_LANGUAGE if lang is None else lang
-        cut = self._moses.get(lang) or self._make_moses(lang)
-        return self._letters(cut(text)).split()
-
-    def _make_moses(self, lang: str) -> MosesWords:
-        if lang in moses.SEGMENTED_LANGUAGES:
-            raise LanguageError(
-                f"{moses.SEGMENTED_LANGUAGES[lang]} text ({lang!r}) is not cut into words here. Cut it with a "
-                "segmenter, join the words with spaces, and pass bypass_tokenizer=True."
+        if lang not in self._words_by_language:
+            self._words_by_language[lang] = words_of(
+                lang, _NON_PRINTING[self.preprocessing], self._letters, keep_spaces=self.preprocessing == "hf"
             )
-        self._moses[lang] = MosesWords(lang, _NON_PRINTING[self.preprocessing])
-        return self._moses[lang]
+        return self._words_by_language[lang]
 
     def _refresh(self) -> None:
         super()._refresh()
         self._tokens_are_lower = all(name == lower_each(name) for name in self.special.ids)
+        self._translation_framing = Framing(templates.XLM_TRANSLATION, self.special.role_ids())
+        self._encoder.renew(self._ids, self._unknown_id)
 
     def _make_rules(self) -> None:
         self._letters = LetterCase(self.case, self.accents)
-        self._moses: dict[str, MosesWords] = {}
+        self._words_by_language: dict[str, Words] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # Compiled rules cannot be pickled, and are made again in no time.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_letters", "_moses")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_letters", "_words_by_language")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -1,10 +1,11 @@
 """Replacement chains: ordered rules as data, and the Python function that applies them."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from tfxlm.tokenizers.alignment import AlignedText, Change
 from tfxlm.tokenizers.rules import characters
 
 
@@ -45,7 +46,10 @@ class Squeeze:
 
 
 Rule = Literal | Pattern | Squeeze
-Step = tuple[str, Callable[[str], str]]
+#: What the step needs to find in a text, what it makes of a text, and which changes that takes.
+Step = tuple[str, Callable[[str], str], Callable[[str], Iterator[Change]]]
+
+_WHITE_SPACE = re.compile(r"\s+")
 
 
 class Chain:
@@ -67,9 +71,16 @@ class Chain:
         self._ascii_steps = tuple(step for step in self._steps if step[0].isascii()) if ascii_only else self._steps
 
     def __call__(self, text: str) -> str:
-        for needed, apply in self._ascii_steps if text.isascii() else self._steps:
+        for needed, apply, _ in self._ascii_steps if text.isascii() else self._steps:
             if needed in text:
                 text = apply(text)
+        return text
+
+    def aligned(self, text: AlignedText) -> AlignedText:
+        """Does the same to a text that keeps track of its characters."""
+        for needed, apply, changes in self._ascii_steps if text.text.isascii() else self._steps:
+            if needed in text.text and apply(text.text) != text.text:
+                text = text.changed(changes(text.text))
         return text
 
 
@@ -89,8 +100,21 @@ def _output(rule: Rule) -> str:
 def _compile(rule: Rule, classes: Mapping[str, tuple[str, ...]]) -> Step:
     match rule:
         case Literal(old, new):
-            return old, lambda text: text.replace(old, new)
+            found = re.compile(re.escape(old))
+            return old, lambda text: text.replace(old, new), lambda text: _changes(found, new, text)
         case Pattern(pattern, new, needs):
-            substitute = re.compile(characters.expand(pattern, classes)).sub
-            return needs, lambda text: substitute(new, text)
-    return "", lambda text: " ".join(text.split())
+            expression = re.compile(characters.expand(pattern, classes))
+            substitute = expression.sub
+            return needs, lambda text: substitute(new, text), lambda text: _changes(expression, new, text)
+    return "", lambda text: " ".join(text.split()), _squeeze
+
+
+def _changes(expression: re.Pattern[str], new: str, text: str) -> Iterator[Change]:
+    for match in expression.finditer(text):
+        yield match.start(), match.end(), match.expand(new) if "\\" in new else new
+
+
+def _squeeze(text: str) -> Iterator[Change]:
+    for match in _WHITE_SPACE.finditer(text):
+        at_an_end = match.start() == 0 or match.end() == len(text)
+        yield match.start(), match.end(), "" if at_an_end else " "
