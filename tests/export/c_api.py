@@ -1,7 +1,7 @@
 """Runs a SavedModel through TensorFlow's C API: the loader that TensorFlow Serving uses, without Python TensorFlow.
 
-Usage: ``python c_api.py FOLDER REQUEST.npz ANSWERS.npz``. The request's arrays are the inputs of every signature; the
-answers are named ``signature/output``, numbers only.
+Usage: ``python c_api.py FOLDER REQUEST.npz ANSWERS.npz ...``, for any number of models. The arrays of requests are
+named ``signature/input``, those of answers ``signature/output``.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tfxlm.client.messages import SignatureDefMap
 
-# TF_DataType by numpy dtype; text is not read here.
-DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64, 10: np.bool_}
+# numpy dtype by TF_DataType.
+DTYPES = {1: np.float32, 3: np.int32, 14: ml_dtypes.bfloat16, 19: np.float16}
 STRING = 7
+STRING_BYTES = 24  # of a TF_TString, which holds a short text or points to a long one
 
 
 class Output(ctypes.Structure):
@@ -46,6 +48,8 @@ def load_library() -> ctypes.CDLL:
     library.TF_Message.restype = ctypes.c_char_p
     library.TF_Dim.restype = ctypes.c_int64
     library.TF_TensorByteSize.restype = ctypes.c_size_t
+    library.TF_StringGetDataPointer.restype = ctypes.c_void_p
+    library.TF_StringGetSize.restype = ctypes.c_size_t
     return library
 
 
@@ -122,12 +126,24 @@ class Session:
 
     def array(self, tensor: ctypes.c_void_p) -> np.ndarray:
         shape = [self.tf.TF_Dim(tensor, i) for i in range(self.tf.TF_NumDims(tensor))]
-        content = ctypes.string_at(self.tf.TF_TensorData(tensor), self.tf.TF_TensorByteSize(tensor))
-        return np.frombuffer(content, DTYPES[self.tf.TF_TensorType(tensor)]).reshape(shape)
+        data, size, kind = (
+            self.tf.TF_TensorData(tensor),
+            self.tf.TF_TensorByteSize(tensor),
+            self.tf.TF_TensorType(tensor),
+        )
+        if kind == STRING:
+            texts = [self.text(data + start).decode() for start in range(0, size, STRING_BYTES)]
+            return np.array(texts).reshape(shape)
+        return np.frombuffer(ctypes.string_at(data, size), DTYPES[kind]).reshape(shape)
 
-    def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def text(self, address: int) -> bytes:
+        string = ctypes.c_void_p(address)
+        return ctypes.string_at(self.tf.TF_StringGetDataPointer(string), self.tf.TF_StringGetSize(string))
+
+    def run(self, signature: str, request: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         definition = self.signatures[signature]
-        names = [name for name, info in definition.outputs.items() if info.dtype != STRING]
+        inputs = {name: request[f"{signature}/{name}"] for name in definition.inputs}
+        names = list(definition.outputs)
         fed = [self.output(definition.inputs[name].name) for name in inputs]
         wanted = [self.output(definition.outputs[name].name) for name in names]
         values = (ctypes.c_void_p * len(wanted))()
@@ -149,14 +165,17 @@ class Session:
         return {name: self.array(ctypes.c_void_p(value)) for name, value in zip(names, values, strict=True)}
 
 
-def main(folder: str, request: str, answers: str) -> None:
-    session = Session(folder)
-    inputs = dict(np.load(request).items())
-    signatures = [name for name in session.signatures if name != "__saved_model_init_op"]
-    assert signatures
-    found = {f"{name}/{key}": value for name in signatures for key, value in session.run(name, inputs).items()}
+def main(*files: str) -> None:
+    for folder, request_file, answer_file in zip(*[iter(files)] * 3, strict=True):
+        session = Session(folder)
+        request = dict(np.load(request_file).items())
+        signatures = [name for name in session.signatures if name != "__saved_model_init_op"]
+        assert signatures
+        found = {f"{name}/{key}": value for name in signatures for key, value in session.run(name, request).items()}
+        # numpy's files hold no bfloat16.
+        wide = {name: value.astype(np.float32) if value.dtype.kind in "fV" else value for name, value in found.items()}
+        np.savez(answer_file, **wide)
     assert "tensorflow" not in sys.modules, "Python TensorFlow was imported"
-    np.savez(answers, **found)
 
 
 if __name__ == "__main__":

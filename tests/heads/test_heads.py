@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfxlm.errors import InputError
 from tfxlm.heads.classification import classification_loss, problem_of
 from tfxlm.heads.decode import classification_scores
-from tfxlm.heads.language_modeling import select_positions
+from tfxlm.heads.language_modeling import chosen_positions
 from tfxlm.heads.losses import cross_entropy
 
 RNG = np.random.default_rng(1)
@@ -178,8 +178,10 @@ STATES = RNG.normal(size=(2, 5, 3)).astype(np.float32)
         ({"masked_positions": np.array([[1, 1], [4, 0]])}, np.stack([STATES[0, [1, 1]], STATES[1, [4, 0]]])),
     ],
 )
-def test_select_positions(options: dict[str, Any], expected: np.ndarray) -> None:
-    np.testing.assert_array_equal(select_positions(tf.constant(STATES), **options), expected)
+def test_chosen_positions(options: dict[str, Any], expected: np.ndarray) -> None:
+    positions = chosen_positions(*STATES.shape[:2], **options)
+    kept = STATES if positions is None else np.take_along_axis(STATES, positions.numpy()[:, :, None], axis=1)
+    np.testing.assert_array_equal(kept, expected)
 
 
 @pytest.mark.parametrize(
@@ -200,4 +202,4 @@ def test_select_positions(options: dict[str, Any], expected: np.ndarray) -> None
 )
 def test_positions_that_cannot_be_selected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        select_positions(tf.constant(STATES), **options)
+        chosen_positions(*STATES.shape[:2], **options)

@@ -65,6 +65,27 @@ def test_both_signals_stop_it(
 
 
 @pytest.mark.usefixtures("kept_handlers")
+@pytest.mark.parametrize("option", ["--model-config-file", "--model_config_file"])
+def test_a_model_config_file(
+    option: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start, file = Server.start, tmp_path / "models.config"
+    file.write_text(f'model_config_list {{ config {{ name: "from-file" base_path: "{tiny_folder}" }} }}')
+
+    def start_and_signal(server: Server) -> Server:
+        start(server)
+        signal.raise_signal(signal.SIGTERM)
+        return server
+
+    monkeypatch.setattr(Server, "start", start_and_signal)
+    assert main([f"{option}={file}", "--rest-port", "0", "--grpc-port", "0"]) == 0
+    assert capsys.readouterr().out.startswith("Serving from-file: REST")
+    file.write_text("model_config_list {}")
+    assert main([option, str(file)]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {file} names no model; expected a model_config_list")
+
+
+@pytest.mark.usefixtures("kept_handlers")
 def test_a_missing_model_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"tiny={tmp_path / 'absent'}"]) == 1
     assert re.fullmatch(r"error: No exported model in .*absent: there is no such folder\.\n", capsys.readouterr().err)
@@ -73,7 +94,8 @@ def test_a_missing_model_is_one_line_and_status_1(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: NAME=PATH"),
+        ([], "give models as NAME=PATH, or --model-config-file (one of them)"),
+        (["a=x", "--model-config-file", "y"], "give models as NAME=PATH, or --model-config-file (one of them)"),
         (["tiny"], "expected NAME=PATH, got 'tiny'"),
         (["=path"], "expected NAME=PATH, got '=path'"),
         (["a=x", "a=y"], "the name 'a' is given twice"),
@@ -90,7 +112,15 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    for option in ("NAME=PATH", "--host", "--rest-port", "--grpc-port", "--max-request-bytes", "127.0.0.1", "8501"):
+    options = (
+        "--host",
+        "--rest-port",
+        "--grpc-port",
+        "--max-request-bytes",
+        "--model-config-file",
+        "--model_config_file",
+    )
+    for option in (*options, "--file-system-poll-wait-seconds", "NAME=PATH", "127.0.0.1", "8501"):
         assert option in shown
 
 

@@ -116,7 +116,7 @@ def test_errors_of_the_graph_are_the_clients_without_a_trace(post: Post, changes
         ("GET", "/v1/models/other/metadata", 404, r"Model 'other' is not served"),
         ("POST", "/v1/models/tiny/versions/9:predict", 404, r"no version 9 here; served: 10"),
         ("GET", "/v1/models/tiny/versions/9", 404, r"no version 9 here"),
-        ("GET", "/v1/models/tiny/labels/stable", 400, r"Version label 'stable' is unknown"),
+        ("GET", "/v1/models/tiny/labels/stable", 400, r"Version label 'stable' is unknown: model 'tiny' has none"),
         ("GET", "/v1/models/tiny:predict", 405, r"GET is not possible on /v1/models/tiny:predict; use POST"),
         ("POST", "/v1/models/tiny", 405, r"POST is not possible .*GET"),
         ("DELETE", "/v1/models/tiny/metadata", 405, r"DELETE is not possible"),

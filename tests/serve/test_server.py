@@ -142,6 +142,9 @@ def test_broken_models_leave_nothing_half_started(tiny_folder: Path, tmp_path: P
         ({"a": "x"}, {"num_threads": 0}, "num_threads must be from 1"),
         ({"a": "x"}, {"max_request_bytes": 0}, "max_request_bytes must be from 1"),
         ({"a": "x"}, {"max_queued": -1}, "max_queued must be from 0"),
+        ({"a": "x"}, {"file_system_poll_wait_seconds": -1}, "file_system_poll_wait_seconds must be from 0"),
+        ({"a": "x"}, {"model_config_file_poll_wait_seconds": -1}, "model_config_file_poll_wait_seconds must be from 0"),
+        ({"a": "x"}, {"model_config_file": "x"}, "Give models or model_config_file, not both"),
     ],
 )
 def test_wrong_arguments(models: dict[str, str], options: dict[str, Any], message: str) -> None:

@@ -96,3 +96,25 @@ def save_tiny_model(folder: Path) -> Path:
     }
     tf.saved_model.save(model, str(folder), signatures=signatures)
     return folder
+
+
+class PlusModel(tf.Module):
+    """Adds a number."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self.number = tf.Variable(float(number))
+
+    @tf.function(input_signature=[_spec(tf.float32, (None,), "x")])
+    def plus(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": x + self.number}
+
+
+def save_plus_model(folder: Path, number: float) -> Path:
+    """Writes a version that adds `number`, as a whole: the folder appears when it is complete."""
+    model = PlusModel(number)
+    scratch = folder.with_name(f".{folder.name}")
+    tf.saved_model.save(model, str(scratch), signatures=model.plus)
+    if folder.is_dir():
+        folder.rmdir()
+    return scratch.rename(folder)

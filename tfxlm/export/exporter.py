@@ -7,24 +7,38 @@ from typing import Any
 
 from tfxlm.errors import ExportError, InputError
 from tfxlm.export import extras
-from tfxlm.export.golden import TOLERANCES, check_in_fresh_process, golden_request, run_signatures
+from tfxlm.export.answers import options_of
+from tfxlm.export.golden import TOLERANCES, check_in_fresh_process, run_signatures
 from tfxlm.export.saved_model import write_saved_model
-from tfxlm.export.signatures import DEFAULT, input_specs, make_signatures
+from tfxlm.export.signatures import DEFAULT, make_signatures
 from tfxlm.files import atomic_folder
 from tfxlm.models import TFPreTrainedModel
 
 
-def export_model(model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, version: int | None = None) -> Path:
+def export_model(
+    model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, version: int | None = None, **answers: int
+) -> Path:
     """Exports a model as the next version under `path`, after checking that the export answers as the model does.
 
-    The SavedModel has two signatures, both of `input_ids` int32 (batch, length), `lengths` int32 (batch,) and, for a
-    model with language embeddings, `langs` int32 (batch, length); every row has at least one token:
+    The SavedModel has two signatures: `serving_default` gives small answers, `outputs` everything that the model
+    returns, such as `logits`. Both take `input_ids` int32 (batch, length), `lengths` int32 (batch,), 1 or more, and,
+    for a model with language embeddings, `langs` int32 (batch, length). By task:
 
-    - `serving_default`, small answers: `label` (batch,), `score` (batch,) and `scores` (batch, num_labels) of a
-      classifier; `scores` alone, the values themselves, of a regression (`problem_type` "regression", or one label);
-      `ids` and `scores` (batch, length, 5) of the best tokens of a language model; `embedding` (batch, dim), the mean
-      hidden state, of a model without a head.
-    - `outputs`: everything the model returns, such as `logits`.
+    - Sequence classification: `label` (batch,), `score` (batch,) and `scores` (batch, num_labels); of a regression
+      (`problem_type` "regression", or one label) `scores` alone, the values themselves.
+    - Token classification: `label` and `score` (batch, length); "" and 0 at padding.
+    - Multiple choice: `choice` and `score` (batch,), `scores` (batch, choices). The inputs have an axis of choices:
+      `input_ids` and `langs` (batch, choices, length), `lengths` (batch, choices). `serving_default` also takes
+      `num_choices` int32 (batch,): a row's choices after those only fill it up, and score 0. Each has at least one
+      token all the same.
+    - Question answering: `start`, `end` (both inclusive) and `score` (batch,) of the best answer, and `starts`, `ends`
+      and `scores` (batch, top_k) of the best ones; -1, -1 and 0 where a row has no more. `serving_default` also takes
+      `p_mask` int32 (batch, length), 1 where no answer may be: the question and special tokens. A score is the
+      probability of the start times that of the end.
+    - Question answering with a beam: the same, and `no_answer` (batch,), the probability that there is none. Both
+      signatures take `p_mask`, and `cls_index` int32 (batch,), where the classification token stands.
+    - Language modeling: `ids` and `scores` (batch, length, top_k) of the best tokens; -1 and 0 at padding.
+    - Without a head: `embedding` (batch, dim), the mean hidden state.
 
     Beside it, ``assets.extra`` holds the configuration with the labels, the tokenizer's files, warm-up requests and a
     manifest. The folder appears under its name only when it is complete.
@@ -34,13 +48,15 @@ def export_model(model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, 
         tokenizer: the tokenizer whose files go with it (anything with `save_pretrained`), or None.
         path: folder of the served model, for example ``exported/intent``; its name is the model's name.
         version: version number; one more than the largest there is, by default.
+        **answers: options of the small answers: `top_k`, how many answers or tokens there are (5), and
+            `max_answer_length`, the most tokens an answer to a question has (30).
 
     Returns:
         The version's folder, for example ``exported/intent/1``.
 
     Raises:
-        InputError: when `version` is not a positive integer, or the tokenizer cannot be saved or does not fit the
-            model.
+        InputError: when `version` is not a positive integer, the tokenizer cannot be saved or does not fit the model,
+            or an option is none of this model's answers.
         OutputExistsError: when that version exists already, or `path` is a file.
         ExportError: when the class has no signatures, its answers have no labels, or the export, reloaded in a fresh
             process, does not answer as the model does. Nothing is left behind then.
@@ -55,15 +71,16 @@ def export_model(model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, 
     extras.check_tokenizer(model, tokenizer)
     path = Path(path)
     target = path / str(_next_version(path) if version is None else _checked(version))
-    signatures, specs = make_signatures(model), input_specs(model)
-    request = golden_request(model, specs)
-    expected = run_signatures(signatures, request)
+    options = options_of(model, answers)
+    signatures = make_signatures(model, options)
+    requests = {name: signature.sample for name, signature in signatures.items()}
+    expected = run_signatures(signatures)
     with atomic_folder(target) as folder:
-        write_saved_model(model, signatures, specs, folder)
+        write_saved_model(model, signatures, folder)
         extras.write_config_and_tokenizer(folder, model, tokenizer)
-        extras.write_warmup(folder, path.name, signatures, request)
-        check_in_fresh_process(folder, request, expected, TOLERANCES[model.compute_dtype])
-        extras.write_manifest(folder, model, request, expected[DEFAULT])
+        extras.write_warmup(folder, path.name, signatures)
+        check_in_fresh_process(folder, requests, expected, TOLERANCES[model.compute_dtype])
+        extras.write_manifest(folder, model, options, requests[DEFAULT], expected[DEFAULT])
     return target
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from tfxlm._version import __version__
 from tfxlm.errors import InputError, LanguageError
+from tfxlm.export.signatures import Signature
 from tfxlm.files import write_json
 from tfxlm.models import TFPreTrainedModel
 
@@ -59,15 +60,15 @@ def write_config_and_tokenizer(folder: Path, model: TFPreTrainedModel, tokenizer
         tokenizer.save_pretrained(folder / FOLDER / "tokenizer")
 
 
-def write_warmup(folder: Path, name: str, signatures: Iterable[str], request: Mapping[str, np.ndarray]) -> None:
+def write_warmup(folder: Path, name: str, signatures: Mapping[str, Signature]) -> None:
     """Writes one warm-up request for each signature, as TensorFlow Serving replays them when it loads the model."""
     (folder / FOLDER).mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / FOLDER / WARMUP_FILE)) as writer:
-        for signature in signatures:
+        for signature_name, signature in signatures.items():
             predict = predict_pb2.PredictRequest()
             predict.model_spec.name = name
-            predict.model_spec.signature_name = signature
-            for key, array in request.items():
+            predict.model_spec.signature_name = signature_name
+            for key, array in signature.sample.items():
                 predict.inputs[key].CopyFrom(tf.make_tensor_proto(array))
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=predict))
             writer.write(log.SerializeToString())
@@ -76,6 +77,7 @@ def write_warmup(folder: Path, name: str, signatures: Iterable[str], request: Ma
 def write_manifest(
     folder: Path,
     model: TFPreTrainedModel,
+    options: Mapping[str, int],
     request: Mapping[str, np.ndarray],
     answers: Mapping[str, np.ndarray],
 ) -> None:
@@ -88,6 +90,7 @@ def write_manifest(
             "versions": {name: importlib.metadata.version(name) for name in ("tensorflow", "keras")},
             "class": type(model).__name__,
             "dtype": model.dtype_policy.name,
+            "answers": dict(options),
             "sha256": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
             "golden": {
                 "inputs": {name: array.tolist() for name, array in request.items()},

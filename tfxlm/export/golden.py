@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,79 +14,77 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.errors import ExportError
-from tfxlm.models import TFPreTrainedModel
+from tfxlm.export.signatures import Signature
 
-# Largest allowed |difference| / max(1, |expected|), by the model's compute dtype. Kernels differ between an eager call
-# and a saved graph, so equality to the bit is not asked for.
+# Largest allowed |difference| / max(1, |expected|), by the model's compute dtype. Two processes may divide work among
+# threads in two ways, so equality to the bit is not asked for.
 TOLERANCES = {"float32": 1e-4, "float64": 1e-6, "bfloat16": 5e-2, "float16": 1e-2}
 
 TIMEOUT_SECONDS = 600
 
-# Runs in the fresh process: every signature of a SavedModel on one request. It imports TensorFlow and nothing of ours.
+# Runs in the fresh process: every signature of each SavedModel, on requests named ``signature/input``. It imports
+# TensorFlow and nothing of ours.
 _RUN = """
 import sys
 import numpy as np
 import tensorflow as tf
 
-folder, request, answers = sys.argv[1:]
-loaded = tf.saved_model.load(folder)
-inputs = {name: tf.constant(array) for name, array in np.load(request).items()}
-flat = {}
-for signature, function in loaded.signatures.items():
-    for name, value in function(**inputs).items():
-        text = value.dtype == tf.string
-        array = np.char.decode(value.numpy().astype(bytes), "utf-8") if text else tf.cast(value, tf.float64).numpy()
-        flat[signature + "/" + name] = array
-np.savez(answers, **flat)
+for folder, request, answers in zip(*[iter(sys.argv[1:])] * 3):
+    given = dict(np.load(request).items())
+    flat = {}
+    for signature, function in tf.saved_model.load(folder).signatures.items():
+        inputs = {name: tf.constant(given[signature + "/" + name]) for name in function.structured_input_signature[1]}
+        for name, value in function(**inputs).items():
+            if value.dtype.is_floating:
+                value = tf.cast(value, tf.float64)  # numpy's files hold no bfloat16
+            array = value.numpy()
+            text = array.dtype == object
+            flat[signature + "/" + name] = np.char.decode(array.astype(bytes), "utf-8") if text else array
+    np.savez(answers, **flat)
 """
 
 
-def golden_request(model: TFPreTrainedModel, specs: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
-    """Makes a small request with padding: three rows of different lengths.
+def run_signatures(signatures: Mapping[str, Signature]) -> dict[str, dict[str, np.ndarray]]:
+    """Runs every signature on its sample here, with the model's variables, on the CPU.
+
+    The graphs are run, not the model step by step: between the two, kernels round differently, and where two answers
+    are as good as each other (as they are in half precision), another one may win.
 
     Returns:
-        int32 arrays by input name.
-    """
-    config = model.config
-    length = min(8, config.max_position_embeddings)
-    lengths = np.array([length, max(1, length // 2), 1], dtype=np.int32)
-    random = np.random.default_rng(0)
-    ids = random.integers(0, config.vocab_size, (len(lengths), length), dtype=np.int32)
-    request = {
-        "input_ids": np.where(np.arange(length) < lengths[:, None], ids, np.int32(config.pad_index)),
-        "lengths": lengths,
-        "langs": random.integers(0, config.n_langs, ids.shape, dtype=np.int32),
-    }
-    return {name: request[name] for name in specs}
-
-
-def run_signatures(
-    signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]], request: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, np.ndarray]]:
-    """Runs every signature here, through the Keras model, on the CPU.
-
-    Returns:
-        Arrays by signature and output name; text as `str`, numbers as float64.
+        Arrays by signature and output name; text as `str`, floating point numbers as float64.
     """
     with tf.device("CPU:0"):
-        inputs = {name: tf.constant(array) for name, array in request.items()}
-        answers = {name: function(**inputs) for name, function in signatures.items()}
+        answers = {
+            name: signature.graph(**{key: tf.constant(array) for key, array in signature.sample.items()})
+            for name, signature in signatures.items()
+        }
     return {name: {key: _as_array(value) for key, value in answer.items()} for name, answer in answers.items()}
+
+
+def flat(arrays: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns arrays by ``signature/name``."""
+    return {f"{signature}/{name}": array for signature, named in arrays.items() for name, array in named.items()}
 
 
 def _as_array(value: tf.Tensor) -> np.ndarray:
     if value.dtype == tf.string:
         return np.char.decode(value.numpy().astype(bytes), "utf-8")
-    return tf.cast(value, tf.float64).numpy()
+    return (tf.cast(value, tf.float64) if value.dtype.is_floating else value).numpy()
 
 
 def check_in_fresh_process(
     folder: Path,
-    request: Mapping[str, np.ndarray],
+    requests: Mapping[str, Mapping[str, np.ndarray]],
     expected: Mapping[str, Mapping[str, np.ndarray]],
     tolerance: float,
 ) -> float:
-    """Loads the SavedModel in a new process, runs all signatures on `request`, and compares.
+    """Loads the SavedModel in a new process, runs all signatures, and compares.
+
+    Args:
+        folder: of the SavedModel.
+        requests: arrays by signature and input name.
+        expected: arrays by signature and output name.
+        tolerance: the largest difference that is allowed.
 
     Returns:
         The largest difference, relative to max(1, |expected|).
@@ -96,7 +94,7 @@ def check_in_fresh_process(
     """
     with tempfile.TemporaryDirectory() as scratch:
         request_file, answer_file = Path(scratch, "request.npz"), Path(scratch, "answers.npz")
-        np.savez(request_file, **dict(request))  # type: ignore[arg-type]
+        np.savez(request_file, **flat(requests))  # type: ignore[arg-type]
         # On the CPU, because this process may hold all of the GPU's memory.
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
         command = [sys.executable, "-c", _RUN, str(folder), str(request_file), str(answer_file)]

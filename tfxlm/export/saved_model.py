@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import tensorflow as tf
+
+from tfxlm.export.signatures import Signature
 
 
 class _Servable(tf.Module):
@@ -23,27 +25,17 @@ class _Servable(tf.Module):
         self.weights = [variable.value for variable in model.variables]
 
 
-def write_saved_model(
-    model: keras.Model,
-    signatures: Mapping[str, Callable[..., dict[str, tf.Tensor]]],
-    specs: Mapping[str, tf.TensorSpec],
-    folder: Path,
-) -> None:
+def write_saved_model(model: keras.Model, signatures: Mapping[str, Signature], folder: Path) -> None:
     """Writes ``saved_model.pb`` and ``variables/`` into `folder`.
 
     Args:
         model: the model that the functions use.
-        signatures: functions of keyword arguments by signature name.
-        specs: the inputs that all of them take.
+        signatures: what to export, by name.
         folder: where to write.
     """
-    module = _Servable(model)
-    functions = {
-        name: tf.function(function, autograph=False).get_concrete_function(**specs)
-        for name, function in signatures.items()
-    }
+    graphs = {name: signature.graph for name, signature in signatures.items()}
     with _quiet(tf.get_logger()):
-        tf.saved_model.save(module, str(folder), signatures=functions)
+        tf.saved_model.save(_Servable(model), str(folder), signatures=graphs)
 
 
 @contextmanager

@@ -14,34 +14,37 @@ from tfxlm.errors import InputError
 from tfxlm.heads.labels import fits
 
 
-def select_positions(hidden_states: Any, masked_positions: Any = None, logits_to_keep: Any = None) -> Any:
-    """Keeps the positions whose logits are wanted, so that the output layer computes no others.
+def chosen_positions(batch: Any, length: Any, masked_positions: Any = None, logits_to_keep: Any = None) -> Any:
+    """Returns the positions whose logits are wanted, so that no others are computed.
 
     Args:
-        hidden_states: (batch, length, dim).
+        batch, length: the grid's sizes, numbers or scalar tensors.
         masked_positions: (batch, P) integers, other positions for each row; or None.
         logits_to_keep: an int n keeps the last n positions (0 keeps all); a (P,) integer tensor keeps those
             positions of every row; None keeps all.
 
     Returns:
-        (batch, P, dim), or `hidden_states` itself.
+        (batch, P) int32, or None for all positions.
 
     Raises:
         InputError: when both are given, have a wrong shape, or are past the end.
     """
     if masked_positions is not None and logits_to_keep is not None:
         raise InputError("masked_positions and logits_to_keep both choose positions; give one of them.")
-    length = ops.shape(hidden_states)[1]
     if masked_positions is not None:
         positions = _checked(masked_positions, length, "masked_positions", ("batch", "P"))
-        batch = hidden_states.shape[0]
-        if not fits(tuple(positions.shape), (batch, None)):
+        if isinstance(batch, int) and not fits(tuple(positions.shape), (batch, None)):
             raise InputError(f"masked_positions must have {batch} rows, as the batch has, got {positions.shape[0]}.")
-        return ops.take_along_axis(hidden_states, positions[:, :, None], axis=1)
+        return positions
     count = 0 if logits_to_keep is None else _count(logits_to_keep)
     if count is None:
-        return ops.take(hidden_states, _checked(logits_to_keep, length, "logits_to_keep", ("P",)), axis=1)
-    return hidden_states[:, -count:] if count else hidden_states
+        positions = _checked(logits_to_keep, length, "logits_to_keep", ("P",))
+    elif count:
+        first = max(length - count, 0) if isinstance(length, int) else ops.maximum(length - count, 0)
+        positions = ops.arange(first, length, dtype="int32")
+    else:
+        return None
+    return ops.broadcast_to(positions[None, :], (batch, ops.shape(positions)[0]))
 
 
 def _count(logits_to_keep: Any) -> int | None:

@@ -12,7 +12,7 @@ from tfxlm.backend import check_range, softmax, to_int32
 from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, fits, is_integer
 from tfxlm.heads.losses import mean_loss
-from tfxlm.layers import last_position
+from tfxlm.layers import Dense, last_position
 
 # The logit of a position that cannot be part of an answer: no probability is left, and nothing is infinite.
 IMPOSSIBLE = -1e30
@@ -262,13 +262,13 @@ class Scores(keras.layers.Layer):
         super().__init__(**kwargs)
         self.dim, self.inputs = dim, inputs
         options: dict[str, Any] = {"kernel_initializer": kernel_initializer, "dtype": self.dtype_policy}
-        self.hidden = keras.layers.Dense(dim, name="dense_0", **options) if hidden else None
+        self.hidden = Dense(dim, name="dense_0", **options) if hidden else None
         self.norm = (
             None
             if norm_epsilon is None
             else keras.layers.LayerNormalization(epsilon=norm_epsilon, name="layer_norm", dtype=self.dtype_policy)
         )
-        self.score = keras.layers.Dense(1, use_bias=use_bias, name="dense_1" if hidden else "dense", **options)
+        self.score = Dense(1, use_bias=use_bias, name="dense_1" if hidden else "dense", **options)
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the variables."""

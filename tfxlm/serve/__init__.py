@@ -6,6 +6,7 @@ For tests, notebooks and small installations; `serving/` shows how to run the st
 from tfxlm.errors import explain_missing
 
 with explain_missing("The embedded server", "tfxlm[serve]"):
+    from tfxlm.serve.model_config import ServedModel, VersionPolicy, read_model_config
     from tfxlm.serve.server import Server
 
-__all__ = ["Server"]
+__all__ = ["ServedModel", "Server", "VersionPolicy", "read_model_config"]

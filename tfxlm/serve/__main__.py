@@ -1,4 +1,7 @@
-"""`python -m tfxlm.serve NAME=PATH ...`: the embedded server on its own."""
+"""`python -m tfxlm.serve NAME=PATH ...`: the embedded server on its own.
+
+Options that TensorFlow Serving has too are also taken with its spelling, with underscores.
+"""
 
 import argparse
 import signal
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from tfxlm.errors import TFXLMError
-from tfxlm.serve.server import MAX_QUEUED, MAX_REQUEST_BYTES, Server
+from tfxlm.serve.server import FILE_SYSTEM_POLL_SECONDS, MAX_QUEUED, MAX_REQUEST_BYTES, Server
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,14 +19,36 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m tfxlm.serve",
         description="Serves exported models with TensorFlow Serving's REST and gRPC interface. "
-        "The highest version in each folder answers.",
+        "The highest version in each folder answers, unless a model configuration says otherwise.",
         epilog="example: python -m tfxlm.serve intent=exported/intent",
     )
     result.add_argument(
         "models",
-        nargs="+",
+        nargs="*",
         metavar="NAME=PATH",
         help="name to serve under, and the exported folder that holds the version folders (PATH/1/saved_model.pb)",
+    )
+    result.add_argument(
+        "--model-config-file",
+        "--model_config_file",
+        metavar="FILE",
+        help="a models.config of TensorFlow Serving in place of NAME=PATH: models, version policies, version labels",
+    )
+    result.add_argument(
+        "--model-config-file-poll-wait-seconds",
+        "--model_config_file_poll_wait_seconds",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="how often to look whether the model configuration has changed, 0 for never (default: %(default)s)",
+    )
+    result.add_argument(
+        "--file-system-poll-wait-seconds",
+        "--file_system_poll_wait_seconds",
+        type=float,
+        default=FILE_SYSTEM_POLL_SECONDS,
+        metavar="SECONDS",
+        help="how often to look for versions that have come or gone, 0 for never (default: %(default)s)",
     )
     result.add_argument(
         "--host", default="127.0.0.1", help="address to listen on, 0.0.0.0 for all (default: %(default)s)"
@@ -65,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     command_line = parser()
     options = command_line.parse_args(arguments)
-    models = {}
+    models: dict[str, str] = {}
+    if bool(options.models) == bool(options.model_config_file):
+        command_line.error("give models as NAME=PATH, or --model-config-file (one of them)")
     for model in options.models:
         name, separator, path = model.partition("=")
         if not (name and separator and path):
@@ -84,6 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         server = Server(
             models,
+            model_config_file=options.model_config_file,
+            file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
+            model_config_file_poll_wait_seconds=options.model_config_file_poll_wait_seconds,
             host=options.host,
             rest_port=options.rest_port,
             grpc_port=options.grpc_port,
@@ -92,7 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_queued=options.max_queued,
         )
         with server:
-            print(f"Serving {', '.join(models)}: REST {server.rest_url}, gRPC {server.grpc_address}", flush=True)
+            names = ", ".join(server.model_names)
+            print(f"Serving {names}: REST {server.rest_url}, gRPC {server.grpc_address}", flush=True)
             stop.wait()
             print("Stopping.", flush=True)
     except TFXLMError as error:

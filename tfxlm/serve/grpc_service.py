@@ -92,11 +92,11 @@ def _model_ref(spec: Any) -> ModelRef:
 
 
 def _predict(models: ModelManager, request: Any, max_request_bytes: int) -> Any:
-    servable = models.find(_model_ref(request.model_spec))
-    signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    servable.signature(signature_name)
-    inputs = {name: read_tensor(request.inputs[name], name, max_request_bytes) for name in sorted(request.inputs)}
-    outputs = servable.predict(signature_name, inputs, request.output_filter)
+    with models.serving(_model_ref(request.model_spec)) as servable:
+        signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        servable.signature(signature_name)
+        inputs = {name: read_tensor(request.inputs[name], name, max_request_bytes) for name in sorted(request.inputs)}
+        outputs = servable.predict(signature_name, inputs, request.output_filter)
     response = predict_pb2.PredictResponse(model_spec=model_spec(servable, signature_name))
     for name, array in outputs.items():
         write_tensor(response.outputs[name], array, name)

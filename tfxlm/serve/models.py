@@ -1,14 +1,19 @@
-"""The models of a server: which versions there are, and which one answers."""
+"""The models of a server: which versions are loaded, and which one answers."""
 
-import os
+import contextlib
+import gc
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tfxlm.client.metadata import VersionStatus
 from tfxlm.client.transport import ModelRef
 from tfxlm.errors import ExportError, ServingError
+from tfxlm.serve.model_config import ServedModel
 from tfxlm.serve.servable import SAVED_MODEL_FILE, Servable
+
+_LOG = logging.getLogger("tfxlm.serve")
 
 
 def version_folders(path: Path) -> dict[int, Path]:
@@ -18,102 +23,245 @@ def version_folders(path: Path) -> dict[int, Path]:
         path: folder of a model, for example `exported/intent` with the version `exported/intent/1`.
 
     Raises:
-        ExportError: there is no such folder, or no version in it.
+        ExportError: there is no such folder.
     """
-    if not path.is_dir():
-        raise ExportError(f"No exported model in {path}: there is no such folder.")
-    folders = {
+    try:
+        entries = list(path.iterdir())
+    except NotADirectoryError:
+        raise ExportError(f"No exported model in {path}: it is a file.") from None
+    except OSError:
+        raise ExportError(f"No exported model in {path}: there is no such folder.") from None
+    return {
         int(entry.name): entry
-        for entry in path.iterdir()
+        for entry in entries
         if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()
     }
-    if not folders:
-        hint = (
-            f"{path} is itself a version; give its parent folder"
-            if (path / SAVED_MODEL_FILE).exists()
-            else (f"expected folders such as {path / '1'} with a {SAVED_MODEL_FILE}")
-        )
-        raise ExportError(f"No version of a model in {path}: {hint}.")
-    return folders
 
 
 class ModelManager:
-    """Knows the loaded versions of every model and finds the one a request asks for.
+    """Loads and unloads versions of models, and finds the one a request asks for.
+
+    A new version is loaded beside the old one, which goes when the new one is available and its own last request has
+    been answered: no request is refused for a change of versions.
 
     Args:
-        folders: name under which a model is served -> its folder. Nothing outside these folders is ever loaded.
+        models: by the name they are served under. Nothing outside their folders is ever loaded.
     """
 
-    def __init__(self, folders: Mapping[str, str | os.PathLike[str]]) -> None:
-        self._folders = {name: Path(path) for name, path in folders.items()}
-        self._servables: dict[tuple[str, int], Servable] = {}
-        self._lock = threading.Lock()
+    def __init__(self, models: Mapping[str, ServedModel]) -> None:
+        self._models = dict(models)
+        self._servables: dict[str, dict[int, Servable]] = {}
+        self._labels: dict[str, Mapping[str, int]] = {}
+        # What a version that could not be loaded was like then: it is tried again when it has changed.
+        self._failed: dict[Path, tuple[object, ExportError]] = {}
+        self._reported: dict[str, str] = {}
+        self._lock = threading.Lock()  # for the tables, never held while something is loaded
+        self._change = threading.Lock()  # one change at a time
 
-    def load_newest(self) -> None:
-        """Loads the highest version of every model; if one fails, none stays loaded.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the models."""
+        return tuple(self._models)
+
+    def load(self) -> None:
+        """Loads the wanted versions of every model; if anything fails, none stays loaded.
 
         Raises:
-            ExportError: a folder, version or SavedModel is missing or corrupt.
+            ExportError: a folder, version or SavedModel is missing or corrupt, or a label names none that is served.
         """
-        try:
-            for name, folder in self._folders.items():
-                version, path = max(version_folders(folder).items())
-                self._load(Servable(name, version, path))
-        except ExportError:
+        with self._change:
+            problems = self._update()
+        if problems:
             self.unload_all()
-            raise
+            raise next(iter(problems.values()))
 
-    def _load(self, servable: Servable) -> None:
-        with self._lock:
-            self._servables[servable.name, servable.version] = servable
-        servable.load()
+    def refresh(self, models: Mapping[str, ServedModel] | None = None) -> None:
+        """Loads versions that are new, and unloads those that are no longer wanted.
+
+        What fails is logged, once; what is served already goes on being served.
+
+        Args:
+            models: the models from now on; the same as before by default.
+        """
+        with self._change:
+            if models is not None:
+                self._models = dict(models)
+            problems = {what: str(error) for what, error in self._update().items()}
+            for what, message in problems.items():
+                if self._reported.get(what) != message:
+                    _LOG.warning("%s", message)
+            self._reported = problems
 
     def unload_all(self) -> None:
         """Unloads every version."""
-        with self._lock:
-            servables = list(self._servables.values())
-            self._servables.clear()
-        for servable in servables:
-            servable.unload()
+        with self._change:
+            with self._lock:
+                servables = [servable for versions in self._servables.values() for servable in versions.values()]
+                self._servables.clear()
+                self._labels.clear()
+            for servable in servables:
+                servable.unload()
 
     def find(self, model: ModelRef) -> Servable:
         """Finds the version that should answer: the one asked for, else the newest available.
 
         Raises:
-            ServingError: no such model or version (`NOT_FOUND`), or a version label (`INVALID_ARGUMENT`).
+            ServingError: no such model or version, or none that is available (`NOT_FOUND`, `UNAVAILABLE`), or no such
+                version label (`INVALID_ARGUMENT`).
         """
         candidates = self._versions(model)
         available = [servable for servable in candidates if servable.status.state == "AVAILABLE"]
-        if not available:
-            raise ServingError(f"No version of model {model.name!r} is available.", "UNAVAILABLE")
-        return max(available, key=lambda servable: servable.version)
+        if available:
+            return max(available, key=lambda servable: servable.version)
+        states = ", ".join(f"version {it.version} is {it.status.state}" for it in candidates)
+        coming = any(servable.status.state in ("START", "LOADING") for servable in candidates)
+        gone = model.version is not None and not coming
+        raise ServingError(
+            f"No version of model {model.name!r} is available: {states or 'there is none'}."
+            if model.version is None and model.label is None
+            else f"Model {model.name!r} {states}, so it cannot answer.",
+            "NOT_FOUND" if gone else "UNAVAILABLE",
+        )
 
-    def statuses(self, model: ModelRef) -> tuple[VersionStatus, ...]:
-        """Returns the states of a model's versions, the newest first.
+    @contextlib.contextmanager
+    def serving(self, model: ModelRef) -> Iterator[Servable]:
+        """Finds the version that should answer and keeps it loaded inside the block.
 
         Raises:
-            ServingError: no such model or version (`NOT_FOUND`), or a version label (`INVALID_ARGUMENT`).
+            ServingError: as `find`.
+        """
+        servable = self.find(model)
+        while not servable.acquire():  # unloaded since it was found: there is a newer one
+            servable = self.find(model)
+        try:
+            yield servable
+        finally:
+            servable.release()
+
+    def statuses(self, model: ModelRef) -> tuple[VersionStatus, ...]:
+        """Returns the states of a model's versions, the newest first; also of those that were unloaded.
+
+        Raises:
+            ServingError: no such model or version (`NOT_FOUND`), or no such version label (`INVALID_ARGUMENT`).
         """
         versions = sorted(self._versions(model), key=lambda servable: servable.version, reverse=True)
         return tuple(servable.status for servable in versions)
 
     def _versions(self, model: ModelRef) -> list[Servable]:
-        if model.label is not None:
-            raise ServingError(
-                f"Version label {model.label!r} is unknown: this server assigns no labels. Ask for a version number.",
-                "INVALID_ARGUMENT",
-            )
         with self._lock:
-            servables = [servable for (name, _), servable in self._servables.items() if name == model.name]
-        if not servables:
-            known = ", ".join(map(repr, self._folders))
+            names = list(self._servables)
+            versions = dict(self._servables.get(model.name, {}))
+            labels = dict(self._labels.get(model.name, {}))
+        if model.name not in names:
+            known = ", ".join(map(repr, names))
             raise ServingError(f"Model {model.name!r} is not served here; served are: {known}.", "NOT_FOUND")
-        if model.version is None:
-            return servables
-        matching = [servable for servable in servables if servable.version == model.version]
-        if not matching:
-            known = ", ".join(str(servable.version) for servable in servables)
-            raise ServingError(
-                f"Model {model.name!r} has no version {model.version} here; served: {known}.", "NOT_FOUND"
-            )
-        return matching
+        version = model.version
+        if model.label is not None:
+            if model.label not in labels:
+                known = ", ".join(map(repr, labels)) or "none"
+                raise ServingError(
+                    f"Version label {model.label!r} is unknown: model {model.name!r} has {known}. Ask for a version "
+                    "number, or for one of these.",
+                    "INVALID_ARGUMENT",
+                )
+            version = labels[model.label]
+        if version is None:
+            return list(versions.values())
+        if version not in versions:
+            known = ", ".join(map(str, versions)) or "none"
+            raise ServingError(f"Model {model.name!r} has no version {version} here; served: {known}.", "NOT_FOUND")
+        return [versions[version]]
+
+    def _update(self) -> dict[str, ExportError]:
+        """Brings what is loaded in line with models and folders; returns what failed, by what it was."""
+        problems: dict[str, ExportError] = {}
+        for name, model in self._models.items():
+            problems |= self._update_model(name, model)
+        with self._lock:
+            dropped = [self._servables.pop(name) for name in set(self._servables) - set(self._models)]
+            self._labels = {name: labels for name, labels in self._labels.items() if name in self._models}
+        _unload(servable for versions in dropped for servable in versions.values())
+        return problems
+
+    def _update_model(self, name: str, model: ServedModel) -> dict[str, ExportError]:
+        problems: dict[str, ExportError] = {}
+        path = Path(model.path)
+        with self._lock:
+            versions = self._servables.setdefault(name, {})
+        try:
+            folders = version_folders(path)
+        except ExportError as error:
+            return {name: error}  # a folder that is away for a while is no reason to unload what came from it
+        wanted = model.policy.choose(folders)
+        missing = (model.policy.specific or frozenset()) - wanted
+        if missing or not wanted:
+            problems[name] = _no_version(path, missing)
+        for version in sorted(wanted):
+            problem = self._load_version(name, version, folders[version])
+            if problem is not None:
+                problems[f"{name} {version}"] = problem
+        self._assign_labels(name, model, versions, problems)
+        # The old ones stay until there is one in their place.
+        if not wanted or any(versions[version].status.state == "AVAILABLE" for version in wanted):
+            _unload(servable for version, servable in sorted(versions.items()) if version not in wanted)
+        return problems
+
+    def _load_version(self, name: str, version: int, folder: Path) -> ExportError | None:
+        current = self._servables[name].get(version)
+        if current is not None and current.status.state == "AVAILABLE":
+            return None
+        likeness = _likeness(folder)
+        if current is not None and folder in self._failed and self._failed[folder][0] == likeness:
+            return self._failed[folder][1]
+        servable = Servable(name, version, folder)
+        with self._lock:
+            self._servables[name][version] = servable
+        try:
+            servable.load()
+        except ExportError as error:
+            self._failed[folder] = likeness, error
+            return error
+        self._failed.pop(folder, None)
+        return None
+
+    def _assign_labels(
+        self, name: str, model: ServedModel, versions: Mapping[int, Servable], problems: dict[str, ExportError]
+    ) -> None:
+        """Gives labels to versions that are available; one whose version is not stays where it was."""
+        labels = {label: version for label, version in self._labels.get(name, {}).items() if label in model.labels}
+        for label, version in model.labels.items():
+            if version in versions and versions[version].status.state == "AVAILABLE":
+                labels[label] = version
+            else:
+                problems[f"{name} {label}"] = ExportError(
+                    f"Model {name!r} gives the label {label!r} to version {version}, which is not available. Label "
+                    "versions that are served: see model_version_policy."
+                )
+        with self._lock:
+            self._labels[name] = labels
+
+
+def _unload(servables: Iterable[Servable]) -> None:
+    available = [servable for servable in servables if servable.status.state == "AVAILABLE"]
+    for servable in available:
+        servable.unload()
+    if available:
+        gc.collect()  # a loaded SavedModel refers to itself in circles, so its memory is not free at once
+
+
+def _no_version(path: Path, missing: frozenset[int]) -> ExportError:
+    if missing:
+        return ExportError(f"No version {', '.join(map(str, sorted(missing)))} of a model in {path}.")
+    if (path / SAVED_MODEL_FILE).exists():
+        return ExportError(f"No version of a model in {path}: {path} is itself a version; give its parent folder.")
+    return ExportError(
+        f"No version of a model in {path}: expected folders such as {path / '1'} with a {SAVED_MODEL_FILE}."
+    )
+
+
+def _likeness(folder: Path) -> object:
+    """Something that changes when a file of a folder does, for example because it is still being copied."""
+    with contextlib.suppress(OSError):
+        states = [(path, path.stat()) for path in sorted(folder.rglob("*"))]
+        return [(path, state.st_size, state.st_mtime_ns) for path, state in states]
+    return None

@@ -27,8 +27,8 @@ from tfxlm.serve.workers import WorkerPool
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _PATHS = (
-    "POST /v1/models/NAME[/versions/VERSION]:predict, GET /v1/models/NAME[/versions/VERSION] and "
-    "GET /v1/models/NAME[/versions/VERSION]/metadata"
+    "POST /v1/models/NAME[/versions/VERSION|/labels/LABEL]:predict, and GET of the same path, alone for the status or "
+    "with /metadata"
 )
 
 
@@ -98,9 +98,10 @@ def rest_app(models: ModelManager, workers: WorkerPool, max_request_bytes: int) 
 
 def _predict(models: ModelManager, model: ModelRef, body: bytes) -> bytes:
     """Answers a predict request; runs in a worker thread, since large bodies take time to read and write."""
-    servable = models.find(model)
-    signature_name, inputs, form = read_request(body, servable.signature)
-    return write_answer(servable.predict(signature_name, inputs), form)
+    with models.serving(model) as servable:
+        signature_name, inputs, form = read_request(body, servable.signature)
+        outputs = servable.predict(signature_name, inputs)
+    return write_answer(outputs, form)
 
 
 def _guarded(endpoint: Endpoint) -> Endpoint:

@@ -1,5 +1,6 @@
 """One version of one model: a loaded SavedModel and its state."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tfxlm.client.casting import check_names, find_signature
 from tfxlm.client.metadata import Signature, VersionStatus, callable_signatures, describe_shape
 from tfxlm.errors import ExportError, InputError, ServingError
 from tfxlm.serve.graph_errors import clean_message, graph_error
+from tfxlm.serve.warmup import replay_warmup
 
 SAVED_MODEL_FILE = "saved_model.pb"
 
@@ -34,15 +36,18 @@ class Servable:
         self.signature_defs: Mapping[str, Any] = {}
         self._signatures: dict[str, Signature] = {}
         self._loaded: Any = None
+        self._users = 0
+        self._change = threading.Condition()
 
     def __str__(self) -> str:
         return f"Model {self.name!r} version {self.version}"
 
     def load(self) -> None:
-        """Reads the SavedModel and makes the version available.
+        """Reads the SavedModel, replays its warm-up requests, and makes the version available.
 
         Raises:
-            ExportError: the SavedModel is missing or corrupt, or has no signature; the state is then `END`.
+            ExportError: the SavedModel is missing or corrupt, has no signature, or cannot answer its warm-up requests;
+                the state is then `END`.
         """
         self.status = VersionStatus(self.version, "LOADING")
         try:
@@ -52,6 +57,7 @@ class Servable:
             missing = sorted(set(self._signatures) - set(self._loaded.signatures))
             if missing or not self._signatures:
                 raise ExportError(f"it has no signature that can be called (described but absent: {missing})")
+            replay_warmup(self.path, self.predict)
         # Whatever a damaged file makes the loader raise, the caller needs the folder and the way out.
         except Exception as error:
             reason = clean_message(str(error)).rstrip(".")
@@ -60,9 +66,24 @@ class Servable:
             raise ExportError(f"{self} in {self.path} cannot be loaded: {reason}. Export the model again.") from error
         self.status = VersionStatus(self.version, "AVAILABLE")
 
+    def acquire(self) -> bool:
+        """Keeps the version loaded until `release`; says whether it is available at all."""
+        with self._change:
+            available = self.status.state == "AVAILABLE"
+            self._users += available
+            return available
+
+    def release(self) -> None:
+        """Ends what `acquire` began."""
+        with self._change:
+            self._users -= 1
+            self._change.notify_all()
+
     def unload(self) -> None:
-        """Lets the SavedModel go; calls that run keep it until they end."""
-        self.status = VersionStatus(self.version, "UNLOADING")
+        """Takes no more requests, waits until those in progress have their answers, and lets the SavedModel go."""
+        with self._change:
+            self.status = VersionStatus(self.version, "UNLOADING")
+            self._change.wait_for(lambda: self._users == 0)
         self._loaded = None
         self.status = VersionStatus(self.version, "END")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
 from collections.abc import Mapping
@@ -12,13 +13,16 @@ from typing import Self
 from tfxlm.errors import InputError, ServingError
 from tfxlm.serve.grpc_service import grpc_handlers
 from tfxlm.serve.listeners import listen_grpc, listen_rest
+from tfxlm.serve.model_config import ServedModel, checked_models, read_model_config
 from tfxlm.serve.models import ModelManager
+from tfxlm.serve.polling import ConfigWatcher, Repeated
 from tfxlm.serve.rest import rest_app
 from tfxlm.serve.workers import WorkerPool
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 MAX_QUEUED = 256
 GRACE_SECONDS = 5.0
+FILE_SYSTEM_POLL_SECONDS = 1.0
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -29,8 +33,12 @@ class Server:
     Runs beside the caller, in a notebook or a test; `python -m tfxlm.serve` runs it alone.
 
     Args:
-        models: name to serve under -> exported folder, such as `exported/intent` with the version `exported/intent/1`.
-            The highest version answers.
+        models: name to serve under -> exported folder, such as `exported/intent` with the version `exported/intent/1`,
+            whose highest version answers; or a `ServedModel`, which also says which versions are served, and their
+            labels.
+        model_config_file: a `models.config` of TensorFlow Serving in place of `models`.
+        file_system_poll_wait_seconds: how often to look for versions that have come or gone; 0 for never.
+        model_config_file_poll_wait_seconds: how often to look whether `model_config_file` has changed; 0 for never.
         host: address to listen on; `"0.0.0.0"` for all.
         rest_port: port of the REST interface; 0 for a free one.
         grpc_port: port of the gRPC interface; 0 for a free one.
@@ -48,8 +56,11 @@ class Server:
 
     def __init__(
         self,
-        models: Mapping[str, str | os.PathLike[str]],
+        models: Mapping[str, ServedModel | str | os.PathLike[str]] | None = None,
         *,
+        model_config_file: str | os.PathLike[str] | None = None,
+        file_system_poll_wait_seconds: float = FILE_SYSTEM_POLL_SECONDS,
+        model_config_file_poll_wait_seconds: float = 0,
         host: str = "127.0.0.1",
         rest_port: int = 8501,
         grpc_port: int = 8500,
@@ -57,11 +68,8 @@ class Server:
         num_threads: int | None = None,
         max_queued: int = MAX_QUEUED,
     ) -> None:
-        if not models:
-            raise InputError("Server needs at least one model, such as {'intent': 'exported/intent'}.")
-        for name in models:
-            if not name or "/" in name or ":" in name:
-                raise InputError(f"A model name must be non-empty and hold no '/' and no ':', got {name!r}.")
+        if model_config_file is not None and models:
+            raise InputError("Give models or model_config_file, not both.")
         num_threads = (os.cpu_count() or 1) if num_threads is None else num_threads
         for argument, value, lowest, highest in (
             ("rest_port", rest_port, 0, 65535),
@@ -69,10 +77,16 @@ class Server:
             ("max_request_bytes", max_request_bytes, 1, 2**31 - 1),
             ("num_threads", num_threads, 1, 4096),
             ("max_queued", max_queued, 0, 2**31 - 1),
+            ("file_system_poll_wait_seconds", file_system_poll_wait_seconds, 0, threading.TIMEOUT_MAX),
+            ("model_config_file_poll_wait_seconds", model_config_file_poll_wait_seconds, 0, threading.TIMEOUT_MAX),
         ):
             if not lowest <= value <= highest:
                 raise InputError(f"{argument} must be from {lowest} to {highest}, got {value}.")
-        self._folders = dict(models)
+        self._models = {} if model_config_file is not None else checked_models(models or {})
+        self._config_file = model_config_file
+        self._poll_seconds = (file_system_poll_wait_seconds, model_config_file_poll_wait_seconds)
+        self._polling = contextlib.ExitStack()
+        self._manager = ModelManager({})
         self._host = host
         self._wanted_ports = (rest_port, grpc_port)
         self._max_request_bytes = max_request_bytes
@@ -100,17 +114,28 @@ class Server:
         """
         return f"{self._reachable_host()}:{self._running_ports()[1]}"
 
-    def start(self) -> Self:
-        """Loads the newest version of every model, then listens; returns once requests are answered.
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Names of the models that are served now.
 
         Raises:
+            ServingError: the server does not run.
+        """
+        self._running_ports()
+        return self._manager.names
+
+    def start(self) -> Self:
+        """Loads the wanted versions of every model, then listens; returns once requests are answered.
+
+        Raises:
+            ConfigError: the model configuration cannot be read.
             ExportError: a model is missing or corrupt; nothing listens then.
             ServingError: the server runs already, or a port cannot be bound; nothing listens then.
         """
         if self._thread is not None:
             raise ServingError("The server runs already; stop() it first.", "FAILED_PRECONDITION")
-        models = ModelManager(self._folders)
-        models.load_newest()
+        models = ModelManager(self._models if self._config_file is None else read_model_config(self._config_file))
+        models.load()
         ready: Future[tuple[int, int]] = Future()
         thread = threading.Thread(target=self._run, args=(models, ready), name="tfxlm-serve-loop", daemon=True)
         thread.start()
@@ -121,6 +146,11 @@ class Server:
             thread.join()
             self._thread = None
             raise
+        self._manager = models
+        self._polling.enter_context(Repeated(models.refresh, self._poll_seconds[0], "tfxlm-serve-versions"))
+        if self._config_file is not None:
+            watch = ConfigWatcher(models, self._config_file)
+            self._polling.enter_context(Repeated(watch, self._poll_seconds[1], "tfxlm-serve-config"))
         atexit.register(self.stop)
         return self
 
@@ -128,6 +158,7 @@ class Server:
         """Lets requests in progress finish, for a few seconds, and closes both ports. Does nothing if not running."""
         if self._thread is None or self._stopping is None:
             return
+        self._polling.close()
         loop, stop = self._stopping
         loop.call_soon_threadsafe(stop.set)
         self._thread.join()
