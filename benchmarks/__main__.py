@@ -11,7 +11,7 @@ from importlib import import_module
 
 from benchmarks.table import print_table
 
-NAMES = ("loading", "forward", "tokenization")
+NAMES = ("loading", "forward", "padding", "latency", "training", "memory", "tokenization")
 
 
 def main() -> int:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.measure import interleaved, median
-from benchmarks.table import Row
-from tfxlm import TFXLMModel, XLMConfig
-
-SHAPE = {"vocab_size": 64699, "emb_dim": 1024, "n_layers": 6, "n_heads": 8, "n_langs": 2}
-BATCH, LENGTH = 8, 128
+from benchmarks.measure import interleaved
+from benchmarks.subjects import BATCH, LENGTH, SHAPE, Work, full_inputs, our_forward, their_forward, torch_forward
+from benchmarks.table import Row, rows_beside
 
 
-def matmul_limit(layers: int, dim: int, heads: int) -> Callable[[], Any]:
+def matmul_limit(layers: int, dim: int, heads: int, dtype: str) -> Work:
     """Returns a function that does the model's matrix products at their own shapes, and nothing else."""
     random = np.random.default_rng(0)
 
     def array(*shape: int) -> tf.Tensor:
-        return tf.constant(random.standard_normal(shape, dtype=np.float32))
+        return tf.cast(random.standard_normal(shape, dtype=np.float32), dtype)
 
     rows = BATCH * LENGTH
     narrow, wide = array(rows, dim), array(rows, 4 * dim)
@@ -49,54 +45,33 @@ def matmul_limit(layers: int, dim: int, heads: int) -> Callable[[], Any]:
     return lambda: run().numpy()
 
 
-def ours(inputs: dict[str, np.ndarray]) -> Callable[[], Any]:
-    """Returns our forward pass, as a graph."""
-    model = TFXLMModel(XLMConfig(**SHAPE))
-    run = tf.function(lambda batch: model(batch, training=False)["last_hidden_state"])
-    batch = {name: tf.constant(array) for name, array in inputs.items()}
-    return lambda: run(batch).numpy()
-
-
-def peers(inputs: dict[str, np.ndarray]) -> dict[str, Callable[[], Any]]:
-    """Returns the forward passes of `transformers`: TensorFlow as graph and with XLA, and PyTorch."""
-    import torch
-    import transformers
-
-    config = transformers.XLMConfig(**SHAPE)
-    batch = {name: tf.constant(array) for name, array in inputs.items()}
-    keras_model = transformers.TFXLMModel(config)
-    graph, xla = (
-        tf.function(lambda b: keras_model(b, training=False).last_hidden_state, jit_compile=jit)
-        for jit in (False, True)
-    )
-    torch_model = transformers.XLMModel(config).eval()
-    torch_batch = {name: torch.tensor(array, dtype=torch.long) for name, array in inputs.items()}
-
-    def run_torch() -> Any:
-        with torch.inference_mode():
-            return torch_model(**torch_batch).last_hidden_state.numpy()
-
-    return {
-        "transformers TF, graph": lambda: graph(batch).numpy(),
-        "transformers TF, XLA": lambda: xla(batch).numpy(),
-        "transformers PyTorch": run_torch,
-    }
-
-
 def run(rounds: int = 15) -> list[Row]:
     """Measures, and returns the rows of the table."""
-    random = np.random.default_rng(0)
-    shape = (BATCH, LENGTH)
-    inputs = {
-        "input_ids": random.integers(14, SHAPE["vocab_size"], shape, dtype=np.int32),
-        "attention_mask": np.ones(shape, np.int32),
-        "langs": random.integers(0, 2, shape, dtype=np.int32),
+    inputs = full_inputs()
+    limits = {
+        dtype: matmul_limit(SHAPE["n_layers"], SHAPE["emb_dim"], SHAPE["n_heads"], dtype)
+        for dtype in ("float32", "bfloat16")
     }
-    limit = matmul_limit(SHAPE["n_layers"], SHAPE["emb_dim"], SHAPE["n_heads"])
-    seconds = interleaved({"matmul limit": limit, "tfxlm": ours(inputs), **peers(inputs)}, rounds=rounds)
-    base = median(seconds["matmul limit"])
+    seconds = interleaved(
+        {
+            "matmul limit": limits["float32"],
+            "tfxlm": our_forward(inputs),
+            "tfxlm, bfloat16": our_forward(inputs, dtype="bfloat16"),
+            "tfxlm, mixed_bfloat16": our_forward(inputs, dtype="mixed_bfloat16"),
+            "matmul limit, bfloat16": limits["bfloat16"],
+            **their_forward(inputs),
+            "transformers PyTorch": torch_forward(inputs),
+        },
+        rounds=rounds,
+    )
+    half = {name: seconds.pop(name) for name in list(seconds) if "bfloat16" in name}
+    work = f"forward, {BATCH} x {LENGTH}"
     return [
-        Row("forward, float32, 8 x 128", name, median(values), median(values) / base, "x the matmul limit", bound)
-        for name, values in seconds.items()
-        for bound in [1.10 if name == "tfxlm" else None]
+        *rows_beside(f"{work}, float32", seconds, "matmul limit", {"tfxlm": 1.05}),
+        *rows_beside(
+            f"{work}, bfloat16",
+            {**half, "tfxlm, float32": seconds["tfxlm"]},
+            "tfxlm, float32",
+            {"tfxlm, bfloat16": 0.6},
+        ),
     ]

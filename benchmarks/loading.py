@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import interleaved, median, memory_now, peak_memory
+from benchmarks.measure import figures_of_fresh_process, interleaved, median, memory_now, peak_memory
+from benchmarks.subjects import SHAPE
 from benchmarks.table import Row
-
-SHAPE = {"vocab_size": 64699, "emb_dim": 1024, "n_layers": 6, "n_heads": 8, "n_langs": 2}
 
 
 def plain_copy(folder: Path) -> list[np.ndarray]:
@@ -61,20 +58,8 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def measure_memory(name: str, folder: Path) -> str:
-    """Loads in a fresh process that has loaded a tiny model before.
-
-    Returns:
-        Peak growth of resident memory and of anonymous memory, in MB, as text.
-    """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "benchmarks.loading", name, str(folder)]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    return done.stdout.splitlines()[-1]
-
-
 def main(name: str, folder: str) -> None:
-    """The fresh process: prints the peak memory of one loader."""
+    """The fresh process, which loads a tiny model first: prints the peak growth of resident and of anonymous MB."""
     from tfxlm import TFXLMWithLMHeadModel, XLMConfig
 
     with tempfile.TemporaryDirectory() as tiny:
@@ -112,7 +97,7 @@ def run(rounds: int = 15) -> list[Row]:
             for name, values in {**fast, **slow}.items()
         ]
         for name in LOADERS:
-            rss, anonymous = map(float, measure_memory(name, folder).split())
+            rss, anonymous = figures_of_fresh_process("benchmarks.loading", name, str(folder))
             bound = 1.15 if name == "tfxlm" else None
             rows.append(Row(work + ", anonymous memory", name, anonymous, anonymous / size, "x the model", bound, "MB"))
             rows.append(Row(work + ", resident memory", name, rss, rss / size, "x the model", bound, "MB"))

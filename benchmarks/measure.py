@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -82,3 +85,11 @@ def peak_memory() -> Iterator[Memory]:
     finally:
         done.set()
         thread.join()
+
+
+def figures_of_fresh_process(module: str, *arguments: str) -> list[float]:
+    """Runs ``python -m module *arguments`` and returns the figures on the last line that it prints."""
+    command = [sys.executable, "-m", module, *arguments]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return [float(figure) for figure in done.stdout.splitlines()[-1].split()]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.measure import median
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,30 @@ class Row:
     def holds(self) -> bool:
         """Whether the bound is kept."""
         return self.bound is None or self.ratio <= self.bound
+
+
+def best(values: Mapping[str, list[float]], names: Iterable[str]) -> str:
+    """Returns which of `names` has the smallest median."""
+    return min(names, key=lambda name: median(values[name]))
+
+
+def rows_beside(
+    work: str, values: Mapping[str, list[float]], base: str, bounds: Mapping[str, float], *, unit: str = "s"
+) -> list[Row]:
+    """Makes the rows of one work: everyone's median beside that of `base`.
+
+    Args:
+        work: what was measured.
+        values: the measured figures by name.
+        base: the name that all are compared with.
+        bounds: the largest ratio allowed, by name.
+        unit: of the figures.
+    """
+    middle = {name: median(figures) for name, figures in values.items()}
+    return [
+        Row(work, name, value, value / middle[base], f"x {base}", bounds.get(name), unit)
+        for name, value in middle.items()
+    ]
 
 
 def print_table(rows: Iterable[Row]) -> None:

@@ -1,0 +1,111 @@
+"""Padding left out: real sentences in batches of which a third is real, beside the same model computing the padding."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.measure import interleaved
+from benchmarks.subjects import BATCH, LENGTH, SHAPE, TOKENIZER, Arrays, Work, as_tensors, real_sentences
+from benchmarks.table import Row, rows_beside
+from tfxlm import TFXLMForSequenceClassification, XLMConfig, XLMTokenizer, export_model
+
+FILL = 0.34
+BATCHES = 3
+LABELS = 3
+REMOVED, KEPT = "tfxlm", "tfxlm, padding kept"
+
+
+def real_batches(sentences: list[str]) -> list[Arrays]:
+    """Returns those batches of consecutive sentences whose share of real positions is nearest to `FILL`."""
+    encoded = XLMTokenizer.from_pretrained(TOKENIZER)(
+        sentences, lang="en", padding="max_length", max_length=LENGTH, truncation=True, return_tensors="np"
+    )
+    # The tokenizer's languages are not the model's.
+    encoded["langs"] = np.zeros_like(encoded["input_ids"])
+    starts = range(0, len(sentences) - BATCH + 1, BATCH)
+    # In the type that signatures take.
+    batches = [
+        {name: array[start : start + BATCH].astype(np.int32) for name, array in encoded.items()} for start in starts
+    ]
+    return sorted(batches, key=lambda batch: abs(batch["attention_mask"].mean() - FILL))[:BATCHES]
+
+
+def make_model(remove_padding: bool) -> TFXLMForSequenceClassification:
+    """Returns a classifier that computes padding or leaves it out, as it does by default."""
+    model = TFXLMForSequenceClassification(XLMConfig(**SHAPE, num_labels=LABELS))
+    model.transformer.remove_padding = remove_padding
+    model.compile(optimizer=keras.optimizers.Adam(1e-5))
+    return model
+
+
+def forward(model: Any, batches: list[Arrays]) -> Work:
+    """Returns the forward pass of all batches, as a graph."""
+    run = tf.function(lambda batch: model(batch, training=False)["logits"])
+    tensors = [as_tensors(batch) for batch in batches]
+    return lambda: [run(batch).numpy() for batch in tensors]
+
+
+def predict(model: Any, batches: list[Arrays]) -> Work:
+    """Returns `model.predict` on all batches."""
+    data = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    return lambda: model.predict(data, batch_size=BATCH, verbose=0)
+
+
+def fit(model: Any, batches: list[Arrays]) -> Work:
+    """Returns an epoch of `model.fit` on all batches, with the model's own loss."""
+    data = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    data["labels"] = np.arange(len(batches) * BATCH, dtype=np.int32) % LABELS
+    dataset = tf.data.Dataset.from_tensor_slices(data).batch(BATCH)
+    return lambda: model.fit(dataset, verbose=0)
+
+
+def exported(model: Any, batches: list[Arrays]) -> Work:
+    """Returns the default signature of the exported model on all batches."""
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = tf.saved_model.load(str(export_model(model, None, Path(folder) / "model")))
+    signature = loaded.signatures["serving_default"]
+    requests = []
+    for batch in batches:
+        lengths = batch["attention_mask"].sum(axis=1, dtype=np.int32)
+        requests.append(as_tensors({"input_ids": batch["input_ids"], "langs": batch["langs"], "lengths": lengths}))
+
+    def run() -> Any:
+        # The signatures are found as long as what was loaded lives.
+        return loaded and [signature(**request)["scores"].numpy() for request in requests]
+
+    return run
+
+
+# What is measured, with the share of the time with padding that is allowed. Training comes last: it adds the
+# optimizer's memory.
+WORKS: dict[str, tuple[Callable[[Any, list[Arrays]], Work], float]] = {
+    "forward": (forward, 1 / 2.2),
+    "predict": (predict, 1 / 2.2),
+    "exported signature": (exported, 1 / 2.2),
+    "fit": (fit, 1 / 1.8),
+}
+
+
+def run(rounds: int = 15) -> list[Row]:
+    """Measures, and returns the rows of the table; none without the environment variable TFXLM_DATA."""
+    sentences = real_sentences()
+    if sentences is None:
+        print("padding: skipped, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
+        return []
+    batches = real_batches(sentences)
+    fill = np.mean([batch["attention_mask"] for batch in batches])
+    models = {REMOVED: make_model(True), KEPT: make_model(False)}
+    rows = []
+    for work, (make, bound) in WORKS.items():
+        seconds = interleaved({name: make(model, batches) for name, model in models.items()}, rounds=rounds)
+        title = f"{work}, {BATCHES} batches of real sentences, {fill:.0%} of {BATCH} x {LENGTH}"
+        rows += rows_beside(title, seconds, KEPT, {REMOVED: bound})
+    return rows
