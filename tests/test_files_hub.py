@@ -1,5 +1,6 @@
-"""Downloads from a stand-in for the hub, by the real hub library in a process of its own."""
+"""Downloads from and uploads to a stand-in for the hub, by the real hub library in a process of its own."""
 
+import base64
 import hashlib
 import json
 import os
@@ -27,8 +28,12 @@ def blob_id(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
 
 
+# What was uploaded: of each request the address, the token, and what it said.
+POSTED: list[dict[str, Any]] = []
+
+
 class Hub(BaseHTTPRequestHandler):
-    """The four addresses that a snapshot download asks for, for the repository ``org/model``."""
+    """The addresses that a snapshot download asks for, for the repository ``org/model``, and those of an upload."""
 
     def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
         self.send_response(status)
@@ -36,7 +41,7 @@ class Hub(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def do_GET(self) -> None:
@@ -71,6 +76,32 @@ class Hub(BaseHTTPRequestHandler):
             self.answer(404, b"{}", X_Error_Code="RepoNotFound")
 
     do_HEAD = do_GET  # noqa: N815
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        lines = [json.loads(line) for line in body.splitlines() if line]
+        POSTED.append({"path": self.path, "token": self.headers["Authorization"], "lines": lines})
+        here = f"http://{self.headers['Host']}"
+        answer: dict[str, Any] = {}
+        if self.headers["Authorization"] != "Bearer right":
+            self.answer(401, b"{}")
+            return
+        if self.path.startswith("/api/repos/create"):
+            owner = lines[0].get("organization") or "me"
+            answer = {"url": f"{here}/{owner}/{lines[0]['name']}", "name": f"{owner}/{lines[0]['name']}"}
+        elif "/preupload/" in self.path:
+            files = lines[0]["files"]
+            answer = {
+                "files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]
+            }
+        elif self.path.endswith("/discussions"):
+            answer = {"num": 7}
+        elif "/commit/" in self.path:
+            repository = here + self.path.removeprefix("/api/models").partition("/commit/")[0]
+            answer = {"success": True, "commitOid": COMMIT, "commitUrl": f"{repository}/commit/{COMMIT}"}
+            if "create_pr=1" in self.path or "refs%2Fpr%2F7" in self.path:
+                answer["pullRequestUrl"] = f"{repository}/discussions/7"
+        self.answer(200, json.dumps(answer).encode(), Content_Type="application/json")
 
     def log_message(self, *arguments: Any) -> None:
         pass
@@ -139,3 +170,64 @@ def test_no_network(tmp_path: Path) -> None:
     assert "the hub cannot be reached. Check the connection and HF_ENDPOINT" in answer["message"]
     (answer,) = resolve("http://127.0.0.1:9", tmp_path, [request], HF_HUB_OFFLINE="1")
     assert "downloads are off" in answer["message"]
+
+
+def uploaded(posts: list[dict[str, Any]]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The files of a commit, and its header."""
+    (commit,) = (post for post in posts if "/commit/" in post["path"])
+    files = {
+        line["value"]["path"]: base64.b64decode(line["value"]["content"])
+        for line in commit["lines"]
+        if line["key"] == "file"
+    }
+    return files, next(line["value"] for line in commit["lines"] if line["key"] == "header")
+
+
+def test_uploads_the_files_that_are_named(hub: str, tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "notes.txt"):
+        (folder / name).write_text(f"content of {name}")
+    request = {"folder": str(folder), "repo_id": "org/new", "names": ["config.json", "*.safetensors"], "token": "right"}
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        ({}, f"/org/new/commit/{COMMIT}", "/api/models/org/new/commit/main"),
+        ({"repo_id": "mine", "private": True}, f"/me/mine/commit/{COMMIT}", "/api/models/me/mine/commit/main"),
+        (
+            {"commit_message": "Better", "revision": "dev"},
+            f"/org/new/commit/{COMMIT}",
+            "/api/models/org/new/commit/dev",
+        ),
+        ({"create_pr": True}, "/org/new/discussions/7", ""),  # by one request or by two
+    ]
+    for changes, url, path in cases:
+        POSTED.clear()
+        assert resolve(hub, tmp_path / "cache", [{**request, **changes}]) == [{"url": hub + url}]
+        files, header = uploaded(POSTED)
+        assert files == {name: f"content of {name}".encode() for name in ("config.json", "model.safetensors")}
+        assert header["summary"] == changes.get("commit_message", "Upload model")
+        assert any(post["path"] == path or not path for post in POSTED)
+        created = next(post["lines"][0] for post in POSTED if post["path"].startswith("/api/repos/create"))
+        # Two forms, by the version of the hub library.
+        private = created.get("private") or created.get("visibility") == "private"
+        assert bool(private) == changes.get("private", False)
+        branches = [post["path"] for post in POSTED if "/branch/" in post["path"]]
+        assert branches == (["/api/models/org/new/branch/dev"] if "revision" in changes else [])
+
+
+def test_uploads_that_fail(hub: str, tmp_path: Path) -> None:
+    request = {"folder": str(tmp_path), "repo_id": "org/new", "names": ["*"]}
+    wrong, no_name = resolve(hub, tmp_path, [{**request, "token": "wrong"}, {**request, "repo_id": "a/b/c"}])
+    assert wrong["error"] == no_name["error"] == "UploadError"
+    assert re.search("Uploading to 'org/new' failed .*401.*pass a `token` that may write there", wrong["message"], re.S)
+    assert "'a/b/c' is not a hub name such as 'your-name/your-model', so nothing was uploaded" in no_name["message"]
+    (answer,) = resolve("http://127.0.0.1:9", tmp_path, [{**request, "token": "right"}])
+    assert answer["error"] == "UploadError" and "Check the connection" in answer["message"]
+
+
+def test_force_download(hub: str, tmp_path: Path) -> None:
+    request = {"name_or_path": "org/model", "patterns": ["config.json"]}
+    (found,) = resolve(hub, tmp_path, [request])
+    (config,) = tmp_path.rglob("snapshots/*/config.json")
+    config.resolve().write_text("broken")
+    assert resolve(hub, tmp_path, [request]) == [{"files": {"config.json": "broken"}}]
+    assert resolve(hub, tmp_path, [{**request, "force_download": True}]) == [found]

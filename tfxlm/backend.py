@@ -179,12 +179,12 @@ def gather(values: Any, indices: Any, gradient: Callable[[Any], Any] | None = No
 
     Args:
         values: (size, ...).
-        indices: (count,) integers.
+        indices: integers of any shape.
         gradient: what makes the gradient of `values` from that of the result, when it is simpler than TensorFlow's,
             which must add up what was taken several times.
 
     Returns:
-        (count, ...).
+        (*indices.shape, ...).
     """
     if gradient is None:
         return tf.gather(values, indices)
@@ -319,6 +319,18 @@ def _place_of(weight: keras.Variable) -> AbstractContextManager[Any]:
     # Only variables of a strategy have one.
     strategy = getattr(weight.value, "distribute_strategy", None)
     return tf.device(weight.value.device) if strategy is None else strategy.scope()
+
+
+def forget_compilation(model: keras.Model) -> None:
+    """Makes a compiled model one that was not: its optimizer and graphs, which hold its variables, are let go.
+
+    Keras has no public way back.
+    """
+    model.train_function = model.test_function = model.predict_function = None
+    if model.compiled:
+        # Deleted rather than None: TensorFlow keeps what an attribute held before it was None.
+        del model.optimizer, model._compile_config
+        model.compiled = False
 
 
 def device_scope(device: str | None) -> AbstractContextManager[Any]:

@@ -60,6 +60,10 @@ class WeightMismatchError(CheckpointError, ValueError):
     """Names or shapes in a checkpoint do not fit the model."""
 
 
+class UploadError(TFXLMError, OSError):
+    """Files could not be uploaded to the hub."""
+
+
 class OutputExistsError(TFXLMError, FileExistsError):
     """A file or folder that should be written exists already."""
 

@@ -12,7 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, InputError, OutputExistsError, UnsafeFileError
+from tfxlm.errors import (
+    CheckpointNotFoundError,
+    CorruptFileError,
+    InputError,
+    OutputExistsError,
+    UnsafeFileError,
+    UploadError,
+)
 
 MAX_JSON_BYTES = 64 * 1024 * 1024  # the largest released vocabulary file has a tenth of this
 
@@ -33,6 +40,7 @@ def resolve_folder(
     subfolder: str = "",
     local_files_only: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
+    force_download: bool = False,
 ) -> Path:
     """Finds the local folder behind a path or a hub name, downloading what is missing.
 
@@ -46,6 +54,7 @@ def resolve_folder(
         subfolder: folder inside the folder or repository, with ``/`` between its parts.
         local_files_only: use the hub cache only and open no connection.
         cache_dir: hub cache folder; the hub library's default if None.
+        force_download: download what the cache holds already, too.
 
     Returns:
         An existing folder. For a hub name it holds at least what the cache has of `patterns`.
@@ -69,6 +78,7 @@ def resolve_folder(
             token=token,
             local_files_only=local_files_only,
             cache_dir=cache_dir,
+            force_download=force_download,
         )
     found = folder.joinpath(*parts)
     if not found.is_dir():
@@ -80,6 +90,65 @@ def resolve_folder(
     if not found.resolve().is_relative_to(folder.resolve()):
         raise UnsafeFileError(f"subfolder '{subfolder}' of '{name_or_path}' is a link that leads out of the folder.")
     return found
+
+
+def upload_folder(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    names: Sequence[str],
+    commit_message: str | None = None,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """Uploads files of a folder to a model repository on the hub, which is made when it is missing.
+
+    Args:
+        folder: the folder.
+        repo_id: name of the repository; without an organisation it is the user's own.
+        names: the files, relative to `folder`.
+        commit_message: of the commit; "Upload model" if None.
+        private: whether a new repository is private; the organisation's default if None.
+        token: hub token, True for the stored one, None for the hub library's default.
+        revision: branch, made when it is missing; the default branch if None.
+        create_pr: whether to open a pull request instead of a commit.
+
+    Returns:
+        The address of the commit, or of the pull request.
+
+    Raises:
+        UploadError: the hub refuses the upload or cannot be reached, or `repo_id` is no name.
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    # Without a connection the error is of the library that the hub library talks through.
+    failures: Any = (OSError, errors.HfHubHTTPError, *errors.HfHubHTTPError.__bases__)
+    try:
+        repo_id = huggingface_hub.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+        if revision is not None and not revision.startswith("refs/"):
+            huggingface_hub.create_branch(repo_id, branch=revision, token=token, exist_ok=True)
+        commit = huggingface_hub.upload_folder(
+            repo_id=repo_id,
+            folder_path=os.fspath(folder),
+            commit_message=commit_message or "Upload model",
+            token=token,
+            revision=revision,
+            create_pr=create_pr,
+            allow_patterns=list(names),
+        )
+    except errors.HFValidationError as error:
+        raise UploadError(
+            f"'{repo_id}' is not a hub name such as 'your-name/your-model', so nothing was uploaded."
+        ) from error
+    except failures as error:
+        raise UploadError(
+            f"Uploading to '{repo_id}' failed ({type(error).__name__}: {error}). Check the connection, log in with "
+            "`hf auth login` or pass a `token` that may write there, and try again."
+        ) from error
+    return str(commit.pr_url if create_pr else commit.commit_url)
 
 
 def read_json(path: str | os.PathLike[str], *, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
@@ -257,6 +326,7 @@ def _download(
     token: str | bool | None,
     local_files_only: bool,
     cache_dir: str | os.PathLike[str] | None,
+    force_download: bool,
 ) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
@@ -271,6 +341,7 @@ def _download(
                 token=token,
                 local_files_only=local_files_only,
                 cache_dir=None if cache_dir is None else os.fspath(cache_dir),
+                force_download=force_download,
             )
         )
     except errors.HFValidationError as error:

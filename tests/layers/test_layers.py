@@ -357,3 +357,30 @@ def test_ids_out_of_range(ids: list[int]) -> None:
         layer(np.array(ids), {})
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"input_ids must be below 7\."):
         tf.function(lambda words: layer(words, {}))(tf.constant(ids))
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("remove_padding", [False, True])
+def test_chosen_positions_are_those_of_all(norm: str, causal: bool, remove_padding: bool) -> None:
+    encoder = TransformerEncoder(2, DIM, 2, inner_dim=16, activation="gelu", norm=norm, final_norm=norm == "pre")
+    encoder.build()
+    mask, x = tf.constant(MASK), tf.constant(X)
+    positions = tf.constant(RNG.integers(0, LENGTH, (X.shape[0], 3)), tf.int32)
+    positions = tf.concat([positions, positions[:, :1]], axis=1)  # one of them twice
+    results = []
+    # Asked for all states, the encoder cannot leave anything out.
+    for ask in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            rows = choose_rows(mask, remove_padding=remove_padding)
+            chosen = rows.choose(positions)
+            options = {"bias": attention_bias(mask, causal=causal), "chosen": chosen, "output_hidden_states": ask}
+            states = chosen.reveal(encoder(rows.pack(x), rows=rows, **options)[0])
+            loss = tf.reduce_sum(states**2)
+        results.append([states, *tape.gradient(loss, [x, *encoder.trainable_weights])])
+    for ours, full in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, full, atol=2e-5)
+    output, _, _, _ = encoder(rows.pack(x), rows=rows, bias=attention_bias(mask, causal=causal))
+    expected = np.take_along_axis(np.asarray(rows.reveal(output)), positions.numpy()[:, :, None], axis=1)
+    np.testing.assert_allclose(results[0][0], expected, atol=2e-5)

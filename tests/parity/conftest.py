@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import zlib
 from collections.abc import Generator
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.parity.reference import CASES, SEED
+from tests.parity.reference import CASES, SEED, Case, made_case
 
 
 def pytest_report_header() -> str:
     """Prints the seed, so that a failure can be repeated."""
     return f"parity: TFXLM_SEED={SEED}, {CASES} random configurations of each class"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of one configuration beside each other, so that it is made once."""
+
+    def configuration(item: pytest.Item) -> tuple[str, int]:
+        params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        return params.get("case", ("", 0))
+
+    items.sort(key=configuration)
+
+
+@pytest.fixture
+def case(request: pytest.FixtureRequest) -> Generator[Case, None, None]:
+    """One random configuration of one class; see `cases`. Each test draws the same inputs whatever else runs."""
+    print(f"TFXLM_SEED={SEED}")
+    made = made_case(*request.param)
+    config = made.model.config
+    yield dataclasses.replace(made, rng=np.random.default_rng([SEED, zlib.crc32(request.node.name.encode())]))
+    made.model.config = config
+    made.model.transformer.remove_padding = True
+    made.reference.config.problem_type = None
+    made.reference.eval()
 
 
 def _fail(report: Any, nodeid: str) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+import tempfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers
 
-import tfxlm
+from tests.parity.classes import KINDS, Kind
 
 SEED = int(os.environ.get("TFXLM_SEED", "20190122"))
 SWEEP = os.environ.get("TFXLM_SWEEP", "") not in ("", "0")
@@ -22,13 +26,11 @@ TOLERANCE = 2e-5
 # Of gradients, beside the relative part: some are zero in exact arithmetic, those of key biases for example.
 GRADIENT_FLOOR = 1e-6
 
-PAIRS = {
-    "XLMModel": tfxlm.TFXLMModel,
-    "XLMWithLMHeadModel": tfxlm.TFXLMWithLMHeadModel,
-    "XLMForSequenceClassification": tfxlm.TFXLMForSequenceClassification,
-}
+# Inputs with a row for each sequence.
+ROWS = ("input_ids", "attention_mask", "langs", "token_type_ids", "position_ids", "inputs_embeds", "lengths")
 
-torch.set_num_threads(2)
+# The models are too small for two threads to be faster, and those of TensorFlow are busy too.
+torch.set_num_threads(1)
 
 
 def random_config(rng: np.random.Generator, index: int) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def random_config(rng: np.random.Generator, index: int) -> dict[str, Any]:
         "summary_proj_to_labels": index % 8 != 6,
         "summary_activation": (None, None, "tanh", "relu", "gelu")[index % 5],
         "num_labels": (3, 2, 5, 1)[(index // 4) % 4],
+        "start_n_top": (3, 1, 5, 2)[index % 4],
+        "end_n_top": (2, 5, 1, 3, 4)[index % 5],
         "dropout": 0.0,
         "attention_dropout": 0.0,
         "summary_first_dropout": 0.0,
@@ -69,11 +73,12 @@ def make_reference(name: str, config: dict[str, Any], seed: int) -> Any:
     """Makes the PyTorch model with weights away from 0 and 1, so that every bias and normalisation counts."""
     torch.manual_seed(seed)
     # `summary_over_padding` is a field of ours: the reference always reads padding.
-    model = getattr(transformers, name)(transformers.XLMConfig(**config)).eval()
+    model = getattr(transformers, KINDS[name].reference or name)(transformers.XLMConfig(**config)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             fan_in = parameter.shape[-1] if parameter.dim() == 2 else 16
             parameter.add_(torch.randn_like(parameter) * fan_in**-0.5)
+    KINDS[name].mend(model)
     return model
 
 
@@ -84,20 +89,33 @@ class Case:
     name: str
     reference: Any
     model: Any
-    folder: Path
     rng: np.random.Generator
+    index: int = 0
+    choices: int = 1
+
+    @property
+    def kind(self) -> Kind:
+        """What is particular to the class."""
+        return KINDS[self.name]
 
     @property
     def config(self) -> Any:
         """The configuration of our model."""
         return self.model.config
 
+    def sampled(self, options: Iterable[Any], every: int) -> list[Any]:
+        """Returns one out of `every` options, in turn from configuration to configuration; in the sweep all."""
+        # Every second configuration is causal: each of the options meets both kinds.
+        return list(options) if SWEEP else list(options)[self.index // 2 % every :: every]
+
     def ids(self, shape: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Draws ids (batch, length), right-padded, and how many of each row are real."""
-        batch, length = shape or (int(self.rng.integers(2, 5)), int(self.rng.integers(4, 14)))
-        lengths = self.rng.integers(1, length + 1, batch)
-        lengths[self.rng.integers(batch)] = length
-        ids = self.rng.integers(0, self.config.vocab_size - 1, (batch, length))
+        """Draws ids (batch * choices, length), and how many of each row are real: one row is full, one padded."""
+        shortest = max(4, self.kind.min_length)
+        batch, length = shape or (int(self.rng.integers(2, 5)), int(self.rng.integers(shortest, 14)))
+        rows = batch * self.choices
+        lengths = self.rng.integers(1, length + 1, rows)
+        lengths[self.rng.choice(rows, 2, replace=False)] = length, self.rng.integers(1, length)
+        ids = self.rng.integers(0, self.config.vocab_size - 1, (rows, length))
         ids = ids + (ids >= self.config.pad_index)  # every id but the padding token's
         return np.where(np.arange(length) < lengths[:, None], ids, self.config.pad_index), lengths
 
@@ -105,29 +123,49 @@ class Case:
         """Draws integers below `limit` for each position."""
         return self.rng.integers(0, limit, like.shape)
 
-    def labels(self, ids: np.ndarray, lengths: np.ndarray, problem_type: str | None = None) -> np.ndarray:
-        """Draws labels for the class's task."""
-        batch, num_labels = len(ids), self.config.num_labels
-        if self.name == "XLMWithLMHeadModel":
-            keep = (np.arange(ids.shape[1]) < lengths[:, None]) & (self.rng.random(ids.shape) < 0.7)
-            keep[0, 0] = True
-            return np.where(keep, self.grid(ids, self.config.vocab_size), -100)
-        if problem_type == "regression" or num_labels == 1:
-            return self.rng.normal(size=(batch, num_labels)[: 1 if num_labels == 1 else 2]).astype(np.float32)
-        if problem_type == "multi_label_classification":
-            return self.rng.integers(0, 2, (batch, num_labels)).astype(np.float32)
-        return self.rng.integers(0, num_labels, batch)
+    def arranged(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Gives inputs that have a row for each sequence the axes that the class takes."""
+        if not self.kind.has_choices:
+            return inputs
+        return {
+            name: value.reshape(-1, self.choices, *value.shape[1:]) if name in ROWS else value
+            for name, value in inputs.items()
+        }
+
+    def batch(self, shape: tuple[int, int] | None = None, labels: bool = True) -> tuple[dict[str, Any], np.ndarray]:
+        """Draws a padded batch with langs, and labels where the class has them; and the real positions."""
+        ids, lengths = self.ids(shape)
+        inputs = {"input_ids": ids, "lengths": lengths, "langs": self.grid(ids, self.config.n_langs)}
+        if labels and self.kind.labels:
+            inputs |= self.kind.labels(self, ids, lengths)
+        return self.arranged(inputs), np.arange(ids.shape[1]) < lengths[:, None]
 
 
 def make_case(name: str, index: int, folder: Path, **changes: Any) -> Case:
     """Makes random configuration number `index` of a class; the summary reads padding, as the reference's does."""
-    seed = [SEED, zlib.crc32(name.encode()), index]
-    rng = np.random.default_rng(seed)
+    kind = KINDS[name]
+    rng = np.random.default_rng([SEED, zlib.crc32(name.encode()), index])
     config = {**random_config(rng, index), **changes}
+    config = {**config, **kind.adapt(config), **changes}
     reference = make_reference(name, config, int(rng.integers(2**31)))
     reference.save_pretrained(folder)
-    model = PAIRS[name].from_pretrained(folder, summary_over_padding=True)
-    return Case(name, reference, model, folder, rng)
+    model = kind.model.from_pretrained(folder, summary_over_padding=True)
+    choices = (3, 2, 4)[index % 3] if kind.has_choices else 1
+    return Case(name, reference, model, rng, index, choices)
+
+
+@functools.lru_cache(maxsize=2)
+def made_case(name: str, index: int) -> Case:
+    """Makes a case that several tests use."""
+    with tempfile.TemporaryDirectory() as folder:
+        return make_case(name, index, Path(folder))
+
+
+def cases(names: Iterable[str] = KINDS, indices: Iterable[int] = range(CASES)) -> Any:
+    """Parametrizes a test with a `case` for each class and number."""
+    indices = tuple(indices)
+    params = [pytest.param((name, index), id=f"{name}-{index}") for name in names for index in indices]
+    return pytest.mark.parametrize("case", params, indirect=True)
 
 
 def to_torch(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -138,6 +176,22 @@ def to_torch(inputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def run_reference(case: Case, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Runs the reference; where there is a loss, with what the class computes, but does not return."""
+    found: dict[str, Any] = {}
+
+    def keeper(name: str) -> Any:
+        return lambda module, args, output: found.update({name: output})
+
+    modules = {name: case.reference.get_submodule(path) for name, path in case.kind.unreturned.items()}
+    hooks = [module.register_forward_hook(keeper(name)) for name, module in modules.items()]
+    with torch.no_grad():
+        outputs = case.reference.eval()(**to_torch(inputs))
+    for hook in hooks:
+        hook.remove()
+    return {**outputs, **(found if "loss" in outputs else {})}
+
+
 def close(ours: Any, reference: Any, where: np.ndarray | None = None, what: str = "") -> None:
     """Compares numbers: |difference| <= 2e-5 max(1, |reference|), where `where` is True on the leading axes."""
     left = np.asarray(ours, dtype=np.float64)
@@ -146,6 +200,72 @@ def close(ours: Any, reference: Any, where: np.ndarray | None = None, what: str 
     error = np.abs(left - right) / np.maximum(1, np.abs(right))
     error = error if where is None else error[where]
     assert np.all(error <= TOLERANCE), f"{what}: off by {np.nanmax(error):.3g} (NaN: {np.isnan(error).any()})"
+
+
+def compare_outputs(
+    case: Case,
+    ours: Any,
+    reference: dict[str, Any],
+    inputs: dict[str, Any],
+    real: np.ndarray,
+    what: str,
+    without: tuple[str, ...] = (),
+) -> None:
+    """Compares all outputs of a call with `inputs`, those at positions at the `real` ones (rows, length)."""
+    assert set(ours) == set(reference).difference(without), what
+    for name in ours:
+        if name == "attentions":
+            assert len(ours.attentions) == len(reference[name])
+            for left, right in zip(ours.attentions, reference[name], strict=True):
+                # (batch, heads, query, key): queries at real positions; weights on padding are part of the comparison.
+                close(np.moveaxis(np.asarray(left), 1, 2), right.movedim(1, 2), real, f"{what} attentions")
+        elif name == "hidden_states":
+            assert len(ours.hidden_states) == len(reference[name])
+            for left, right in zip(ours.hidden_states, reference[name], strict=True):
+                close(left, right, real, f"{what} hidden_states")
+        elif name not in case.kind.up_to_ties:
+            close(ours[name], reference[name], real if np.ndim(ours[name]) == 3 else None, f"{what} {name}")
+    if any(name in ours for name in case.kind.up_to_ties):
+        close_beam(case, ours, reference, inputs, what)
+
+
+def close_beam(case: Case, ours: Any, reference: dict[str, Any], inputs: dict[str, Any], what: str) -> None:
+    """Compares the best spans by the probabilities that the reference gives to them.
+
+    Padding has equal hidden states, and so equal probabilities, of which anyone may be called the better.
+    """
+    head, config = case.reference.qa_outputs, case.config
+    body = {name: value for name, value in to_torch(inputs).items() if name not in ("cls_index", "p_mask")}
+    p_mask = torch.from_numpy(inputs["p_mask"]) if "p_mask" in inputs else None
+    ours_starts, ours_ends, starts = (
+        torch.tensor(np.asarray(values)).long()
+        for values in (ours.start_top_index, ours.end_top_index, reference["start_top_index"])
+    )
+    with torch.no_grad():
+        hidden = case.reference.transformer(**body, return_dict=True).last_hidden_state
+        start_probs = head.start_logits(hidden, p_mask=p_mask).softmax(-1)  # (batch, length)
+        states, theirs = (
+            hidden.gather(1, it[..., None].expand(-1, -1, config.emb_dim)) for it in (ours_starts, starts)
+        )
+        end_probs = head.end_logits(
+            hidden[:, :, None].expand(-1, -1, config.start_n_top, -1),
+            start_states=states[:, None].expand(-1, hidden.shape[1], -1, -1),
+            p_mask=None if p_mask is None else p_mask[..., None],
+        ).softmax(1)  # (batch, length, start)
+    close(start_probs.gather(1, ours_starts), reference["start_top_log_probs"], what=f"{what} start_top_index")
+    flat, shape = tuple(reference["end_top_index"].shape), (-1, config.end_n_top, config.start_n_top)
+    assert tuple(ours.end_top_index.shape) == tuple(ours.end_top_log_probs.shape) == flat, what
+    ours_ends, best = ours_ends.reshape(shape), end_probs.topk(config.end_n_top, dim=1).values
+    found = np.reshape(ours.end_top_log_probs, shape)
+    close(found, best, what=f"{what} end_top_log_probs")
+    close(end_probs.gather(1, ours_ends), best, what=f"{what} end_top_index")
+    for indices in (ours_starts.T, ours_ends.movedim(1, 0)):
+        assert all((indices[i] != indices[j]).all() for i in range(len(indices)) for j in range(i)), what
+    # The order of the ends is the reference's own wherever it starts from the same vectors.
+    alike = (states == theirs).all(-1)  # (batch, start)
+    assert alike.any(), what
+    where = alike[:, None].expand(best.shape).numpy()
+    close(found, reference["end_top_log_probs"].reshape(shape), where, f"{what} end_top_log_probs in order")
 
 
 def in_file_orientation(model: Any, path: str, array: np.ndarray) -> tuple[str, np.ndarray]:

@@ -5,13 +5,12 @@ and `write_checkpoint` writes safetensors.
 """
 
 from tfxlm.checkpoints.arrays import TensorInfo
-from tfxlm.checkpoints.checkpoint import WEIGHT_FILES, Checkpoint, open_checkpoint
+from tfxlm.checkpoints.checkpoint import Checkpoint, open_checkpoint, weight_files
 from tfxlm.checkpoints.name_map import Ignored, Match, NameMap, Rule, Tied, Transform
 from tfxlm.checkpoints.report import LoadPlan, LoadReport, Mismatch, Source, plan
 from tfxlm.checkpoints.writer import Lazy, write_checkpoint
 
 __all__ = [
-    "WEIGHT_FILES",
     "Checkpoint",
     "Ignored",
     "Lazy",
@@ -27,5 +26,6 @@ __all__ = [
     "Transform",
     "open_checkpoint",
     "plan",
+    "weight_files",
     "write_checkpoint",
 ]

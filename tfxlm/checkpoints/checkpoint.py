@@ -15,13 +15,24 @@ from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, WeightMismat
 
 Reader = Callable[[MappedFile], dict[str, TensorEntry]]
 
-# In the order in which they are looked for.
-WEIGHT_FILES: dict[str, Reader] = {
-    "model.safetensors": read_safetensors,
-    "model.safetensors.index.json": read_safetensors,
-    "pytorch_model.bin": read_torch_file,
-    "pytorch_model.bin.index.json": read_torch_file,
-}
+# File formats by the name of a whole file, in the order in which they are looked for.
+_FORMATS: dict[str, Reader] = {"model.safetensors": read_safetensors, "pytorch_model.bin": read_torch_file}
+
+
+def weight_files(variant: str | None = None, use_safetensors: bool | None = None) -> dict[str, Reader]:
+    """Returns the names that weights can have, in the order in which they are looked for, with what reads each.
+
+    Args:
+        variant: of the weights, as in ``model.fp16.safetensors``.
+        use_safetensors: True for safetensors alone, False for files of torch.save alone, None for both.
+    """
+    files = {}
+    for name, reader in _FORMATS.items():
+        stem, _, ending = name.partition(".")
+        if use_safetensors is None or use_safetensors == (ending == "safetensors"):
+            files[".".join(filter(None, (stem, variant, ending)))] = reader
+            files[".".join(filter(None, (name, "index", variant, "json")))] = reader
+    return files
 
 
 class Checkpoint:
@@ -113,13 +124,16 @@ class Checkpoint:
         self.close()
 
 
-def open_checkpoint(folder: str | Path) -> Checkpoint:
+def open_checkpoint(
+    folder: str | Path, *, variant: str | None = None, use_safetensors: bool | None = None
+) -> Checkpoint:
     """Opens the weights in a folder: safetensors or a zip file of torch.save, whole or sharded.
 
     Only names, shapes and dtypes are read here.
 
     Args:
         folder: a local folder.
+        variant, use_safetensors: which weights; see `weight_files`.
 
     Returns:
         The open checkpoint.
@@ -131,7 +145,8 @@ def open_checkpoint(folder: str | Path) -> Checkpoint:
         UnsupportedFileError: a file has a format that is not read.
     """
     folder = Path(folder)
-    for name, reader in WEIGHT_FILES.items():
+    names = weight_files(variant, use_safetensors)
+    for name, reader in names.items():
         path = folder / name
         if path.exists():
             with ExitStack() as stack:
@@ -142,9 +157,7 @@ def open_checkpoint(folder: str | Path) -> Checkpoint:
         raise CheckpointNotFoundError(f"There is no folder '{folder}'.")
     there = sorted(path.name for path in folder.iterdir())
     shown = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "") if there else "nothing"
-    raise CheckpointNotFoundError(
-        f"'{folder}' holds no weights: expected one of {', '.join(WEIGHT_FILES)}, found {shown}."
-    )
+    raise CheckpointNotFoundError(f"'{folder}' holds no weights: expected one of {', '.join(names)}, found {shown}.")
 
 
 def _map(path: Path, stack: ExitStack) -> MappedFile:

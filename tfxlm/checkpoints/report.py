@@ -1,6 +1,6 @@
 """Which tensor goes to which variable, and everything that does not fit, found before anything is read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -51,9 +51,17 @@ class Mismatch:
         return f"{self.tensor}: expected {self.expected}, found {self.dtype} {self.found}"
 
 
+# What `transformers` calls the three parts of its loading information.
+KEYS = ("missing_keys", "unexpected_keys", "mismatched_keys")
+
+
 @dataclass(frozen=True)
-class LoadReport:
+class LoadReport(Mapping[str, list]):
     """How the tensors of a checkpoint fit the variables of a model.
+
+    It is read by attribute, or as the loading information of `transformers`: `report["missing_keys"]` are the names of
+    tensors that the model has and the checkpoint lacks, `report["unexpected_keys"]` of those that it is the other way
+    round with, and `report["mismatched_keys"]` has (name, shape in the checkpoint, shape in the model).
 
     Attributes:
         path: the weights file or index.
@@ -62,6 +70,8 @@ class LoadReport:
         unexpected: tensors that nothing in the model's family takes, or of which the model has no such layer.
         mismatched: tensors of the wrong shape or kind.
         new: paths of head variables that are initialised freshly.
+        new_tensors: names of the tensors that were not there for them.
+        resized: tensors whose shape was ignored, so that their variables are new.
         unused: tensors of heads that the model does not have, with the reason.
         ignored: tensors that are not needed, with the reason.
         tied: tensors that repeat others.
@@ -73,6 +83,8 @@ class LoadReport:
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[Mismatch, ...] = ()
     new: tuple[str, ...] = ()
+    new_tensors: tuple[str, ...] = ()
+    resized: tuple[Mismatch, ...] = ()
     unused: tuple[tuple[str, str], ...] = ()
     ignored: tuple[tuple[str, str], ...] = ()
     tied: tuple[str, ...] = ()
@@ -97,6 +109,7 @@ class LoadReport:
                 self,
                 mismatched=tuple(item for item in self.mismatched if item.part == BACKBONE),
                 new=(*self.new, *(item.variable for item in heads)),
+                resized=heads,
             )
         wrong = (
             *_listing("missing", report.missing),
@@ -111,6 +124,21 @@ class LoadReport:
                 " To keep the backbone and start the heads of another size afresh, pass `ignore_mismatched_sizes=True`."
             )
         raise WeightMismatchError("\n".join((f"The weights of '{self.path}' do not fit the model.", *wrong, advice)))
+
+    def __getitem__(self, key: str) -> list:
+        if key not in KEYS:
+            raise KeyError(key)
+        if key == "missing_keys":
+            return [*self.missing, *self.new_tensors]
+        if key == "unexpected_keys":
+            return [*self.unexpected, *(name for name, _ in self.unused)]
+        return [(item.tensor, item.found, item.expected) for item in (*self.mismatched, *self.resized)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(KEYS)
+
+    def __len__(self) -> int:
+        return len(KEYS)
 
     def __str__(self) -> str:
         lines = [f"{self.loaded} weights from '{self.path}'"]
@@ -154,7 +182,7 @@ def plan(name_map: NameMap, checkpoint: Checkpoint, variables: Mapping[str, tupl
     names = _sort_names(name_map, checkpoint)
     sources: dict[str, Source] = {}
     missing: list[str] = []
-    new: list[str] = []
+    new: list[Match] = []
     mismatched: list[Mismatch] = []
     matches = [name_map.match_variable(path) for path in variables]
     for match in matches:
@@ -163,7 +191,7 @@ def plan(name_map: NameMap, checkpoint: Checkpoint, variables: Mapping[str, tupl
             missing.append(match.tensor)
             continue
         if name is None:
-            new.append(match.variable)
+            new.append(match)
             continue
         wrong = _mismatch(checkpoint, name, match, variables[match.variable])
         if wrong is None:
@@ -190,7 +218,8 @@ def plan(name_map: NameMap, checkpoint: Checkpoint, variables: Mapping[str, tupl
         missing=tuple(missing),
         unexpected=(*names.unknown, *(name for name, match in left.items() if match and match.part in parts)),
         mismatched=tuple(mismatched),
-        new=tuple(new),
+        new=tuple(match.variable for match in new),
+        new_tensors=tuple(match.tensor for match in new),
         unused=tuple(unused),
         ignored=(*names.ignored, *unlisted),
         tied=tuple(names.tied),

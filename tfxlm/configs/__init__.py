@@ -4,7 +4,8 @@ Fields and defaults follow ``transformers``' configuration classes as their code
 differs, the code counts). Fields that are not known here are kept in `PreTrainedConfig.extra` and written back.
 """
 
-from tfxlm.configs.base import CONFIG_FILE, HUB_OPTIONS, PROBLEM_TYPES, PreTrainedConfig
+from tfxlm.configs.base import CONFIG_FILE, PROBLEM_TYPES, PreTrainedConfig
+from tfxlm.configs.hub_options import HUB_OPTIONS
 from tfxlm.configs.xlm import XLMConfig
 
 __all__ = ["CONFIG_FILE", "HUB_OPTIONS", "PROBLEM_TYPES", "PreTrainedConfig", "XLMConfig"]

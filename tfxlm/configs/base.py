@@ -21,6 +21,7 @@ from tfxlm.configs.checks import (
     one_of,
 )
 from tfxlm.configs.frozen import frozen, thawed
+from tfxlm.configs.hub_options import pop_hub_options
 from tfxlm.errors import ConfigError
 from tfxlm.files import make_folder, read_json, resolve_folder, write_json
 
@@ -28,11 +29,11 @@ CONFIG_FILE = "config.json"
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
-# What `from_pretrained` methods hand to the hub.
-HUB_OPTIONS = ("revision", "token", "subfolder", "local_files_only", "cache_dir")
-
 # Names under which a field is stored in files besides its own name.
 _FILE_NAMES = {"_name_or_path": "name_or_path", "torch_dtype": "dtype"}
+
+# Fields that scripts for `transformers` give while loading, and that nothing reads: kept as any unknown field is.
+_KEPT = ("finetuning_task", "task_specific_params", "torchscript", "use_bfloat16", "use_cache")
 
 
 @dataclasses.dataclass(init=False, repr=False)
@@ -184,7 +185,7 @@ class PreTrainedConfig:
         Raises:
             ConfigError: when a value is invalid, or a name is no field: a misspelt option must not pass unnoticed.
         """
-        known = {field.name for field in dataclasses.fields(self) if field.init} | {"num_labels", *self.extra}
+        known = {field.name for field in dataclasses.fields(self) if field.init} | {"num_labels", *_KEPT, *self.extra}
         for name in changes:
             if self._field_name(name) not in known:
                 close = difflib.get_close_matches(name, known | set(self.aliases), n=1)
@@ -221,21 +222,22 @@ class PreTrainedConfig:
         return config.replace(**overrides) if overrides else config
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path, **options: Any) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
         """Reads ``config.json`` from a folder or the Hugging Face hub.
 
         Args:
-            name_or_path: folder, or name of a hub repository.
-            **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`; anything else replaces a
-                field of the configuration.
+            pretrained_model_name_or_path: folder, or name of a hub repository.
+            **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`, `force_download`; anything
+                else replaces a field of the configuration.
 
         Raises:
             CheckpointNotFoundError: when there is no such folder, repository or file.
             CorruptFileError: when the file is not a JSON object.
             ConfigError: when the file describes another kind of model, or a field is invalid.
+            ArgumentError: when options contradict each other, or one cannot be followed.
         """
-        hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
-        folder = resolve_folder(name_or_path, patterns=[CONFIG_FILE], **hub)
+        hub = pop_hub_options(options)
+        folder = resolve_folder(pretrained_model_name_or_path, patterns=[CONFIG_FILE], **hub)
         values = read_json(folder / CONFIG_FILE)
         stored = values.get("model_type", cls.model_type)
         if stored != cls.model_type:
@@ -243,16 +245,16 @@ class PreTrainedConfig:
                 f"{folder / CONFIG_FILE} has model_type {stored!r}, but {cls.__name__} reads {cls.model_type!r}. "
                 "Use the class of that family."
             )
-        return cls.from_dict({**values, "name_or_path": str(name_or_path)}, **options)
+        return cls.from_dict({**values, "name_or_path": str(pretrained_model_name_or_path)}, **options)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Writes ``config.json`` into `folder`, making the folder when it is missing.
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Writes ``config.json`` into a folder, making it when it is missing.
 
         Raises:
-            OutputExistsError: when `folder` is a file.
+            OutputExistsError: when `save_directory` is a file.
         """
-        make_folder(folder)
-        write_json(Path(folder) / CONFIG_FILE, self.to_dict())
+        make_folder(save_directory)
+        write_json(Path(save_directory) / CONFIG_FILE, self.to_dict())
 
 
 PreTrainedConfig.checks = {

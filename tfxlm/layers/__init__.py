@@ -1,6 +1,7 @@
 """Building blocks of transformers. They know no model family and no configuration: everything is an argument."""
 
 from tfxlm.layers.activations import ACTIVATIONS, activation_named
+from tfxlm.layers.adaptable import Dense, Embedding
 from tfxlm.layers.adaptive_softmax import AdaptiveSoftmax
 from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.block import TransformerBlock
@@ -21,6 +22,8 @@ __all__ = [
     "AdaptiveSoftmax",
     "AllRows",
     "CacheStep",
+    "Dense",
+    "Embedding",
     "EmbeddingTable",
     "FeedForward",
     "KeyValueCache",

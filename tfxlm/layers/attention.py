@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from tfxlm.backend import softmax
+from tfxlm.layers.adaptable import Dense
 from tfxlm.layers.cache import LayerCache
-from tfxlm.layers.padding import Rows
+from tfxlm.layers.padding import ChosenRows, Rows
 
 
 class MultiHeadAttention(keras.layers.Layer):
@@ -33,6 +34,7 @@ class MultiHeadAttention(keras.layers.Layer):
         head_mask: broadcastable to (batch, heads, query, key), multiplied with the weights after dropout.
         past: what earlier calls left, for the new tokens `x` to attend to as well; the keys are then the first slots
             of it, as many as `bias` is wide. None for a call that has all tokens.
+        chosen: the layout of the only positions that ask; `bias` and the results are of these. None for all.
 
     Returns:
         The output (rows, dim); the weights (batch, heads, query, key); and `past` with the new tokens in it, or None.
@@ -54,10 +56,10 @@ class MultiHeadAttention(keras.layers.Layer):
         self.head_dim = head_dim or dim // num_heads
         inner_dim = self.num_heads * self.head_dim
         options: dict[str, Any] = {"kernel_initializer": kernel_initializer, "dtype": self.dtype_policy}
-        self.query = keras.layers.Dense(inner_dim, name="query", **options)
-        self.key = keras.layers.Dense(inner_dim, name="key", **options)
-        self.value = keras.layers.Dense(inner_dim, name="value", **options)
-        self.output_dense = keras.layers.Dense(dim, name="output", **options)
+        self.query = Dense(inner_dim, name="query", **options)
+        self.key = Dense(inner_dim, name="key", **options)
+        self.value = Dense(inner_dim, name="value", **options)
+        self.output_dense = Dense(dim, name="output", **options)
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any = None) -> None:
@@ -74,21 +76,20 @@ class MultiHeadAttention(keras.layers.Layer):
         bias: Any = None,
         head_mask: Any = None,
         past: LayerCache | None = None,
+        chosen: ChosenRows | None = None,
         training: bool | None = None,
     ) -> tuple[Any, Any, LayerCache | None]:
         """Attends; see the class."""
-        query = self._split_heads(rows.unpack(self.query(x)))  # (batch, query, heads, head_dim)
-        key = self._split_heads(rows.unpack(self.key(x)))
-        value = self._split_heads(rows.unpack(self.value(x)))
-        query = ops.transpose(query / math.sqrt(self.head_dim), (0, 2, 1, 3))  # (batch, heads, query, head_dim)
-        value = ops.transpose(value, (0, 2, 1, 3))  # (batch, heads, key, head_dim)
-        if past is None:
-            key = ops.transpose(key, (0, 2, 3, 1))  # (batch, heads, head_dim, key)
-        else:
-            past = past.with_new(ops.transpose(key, (0, 2, 1, 3)), value)
+        asking, queries = (x, rows) if chosen is None else (chosen.take(x), chosen)
+        query = queries.split_heads(self.query(asking), self.num_heads)  # (batch, heads, query, head_dim)
+        key = rows.split_heads(self.key(x), self.num_heads)
+        value = rows.split_heads(self.value(x), self.num_heads)
+        if past is not None:
+            past = past.with_new(key, value)
             key, value = past.first(bias.shape[-1])
-            key = ops.transpose(key, (0, 1, 3, 2))
-        scores = ops.matmul(query, key)  # (batch, heads, query, key)
+        # TensorFlow makes one step of scale, product and bias where they follow each other like this.
+        query = query / math.sqrt(self.head_dim)
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (batch, heads, query, key)
         # The softmax is in float32 at least: half types would lose the tail, and the mask would overflow.
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
         if bias is not None:
@@ -98,13 +99,4 @@ class MultiHeadAttention(keras.layers.Layer):
         if head_mask is not None:
             weights = weights * ops.cast(head_mask, weights.dtype)
         context = ops.matmul(weights, value)  # (batch, heads, query, head_dim)
-        context = self._merge_heads(ops.transpose(context, (0, 2, 1, 3)))  # (batch, query, heads * head_dim)
-        return self.output_dense(rows.pack(context)), weights, past
-
-    def _split_heads(self, grid: Any) -> Any:
-        batch, length = ops.shape(grid)[:2]
-        return ops.reshape(grid, (batch, length, self.num_heads, self.head_dim))
-
-    def _merge_heads(self, grid: Any) -> Any:
-        batch, length = ops.shape(grid)[:2]
-        return ops.reshape(grid, (batch, length, self.num_heads * self.head_dim))
+        return self.output_dense(queries.merge_heads(context)), weights, past

@@ -11,7 +11,7 @@ from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.cache import LayerCache
 from tfxlm.layers.feed_forward import FeedForward
 from tfxlm.layers.normalization import LayerNormalization
-from tfxlm.layers.padding import Rows
+from tfxlm.layers.padding import ChosenRows, Rows
 
 NORMS = ("post", "pre")
 
@@ -33,7 +33,7 @@ class TransformerBlock(keras.layers.Layer):
 
     Call arguments:
         x: (rows, dim).
-        rows, bias, head_mask, past: see `MultiHeadAttention`.
+        rows, bias, head_mask, past, chosen: see `MultiHeadAttention`.
 
     Returns:
         The hidden states (rows, dim); the attention weights (batch, heads, query, key); and `past` with the new
@@ -86,6 +86,7 @@ class TransformerBlock(keras.layers.Layer):
         bias: Any = None,
         head_mask: Any = None,
         past: LayerCache | None = None,
+        chosen: ChosenRows | None = None,
         training: bool | None = None,
     ) -> tuple[Any, Any, LayerCache | None]:
         """Applies the block; see the class."""
@@ -95,9 +96,10 @@ class TransformerBlock(keras.layers.Layer):
             bias=bias,
             head_mask=head_mask,
             past=past,
+            chosen=chosen,
             training=training,
         )
-        x = x + self.attention_dropout(attended, training=training)
+        x = (x if chosen is None else chosen.take(x)) + self.attention_dropout(attended, training=training)
         if self.pre_norm:
             return x + self.feed_forward(self.feed_forward_norm(x), training=training), weights, past
         x = self.attention_norm(x)

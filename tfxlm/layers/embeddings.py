@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from tfxlm.backend import check_range, is_float, take_rows
+from tfxlm.backend import check_range, is_float
+from tfxlm.layers.adaptable import Embedding
 from tfxlm.layers.normalization import LayerNormalization
 
 
@@ -65,7 +66,7 @@ class TransformerEmbeddings(keras.layers.Layer):
         self.dim = dim
         self.messages = {name: table.message for name, table in tables.items()}
         self.tables = {
-            name: keras.layers.Embedding(
+            name: Embedding(
                 table.size,
                 dim,
                 embeddings_initializer=table.initializer,
@@ -97,7 +98,4 @@ class TransformerEmbeddings(keras.layers.Layer):
 
     def _look_up(self, name: str, ids: Any) -> Any:
         table = self.tables[name]
-        ids = check_range(ids, table.input_dim, self.messages[name])
-        if table.quantization_mode is not None:
-            return table(ids)
-        return keras.ops.cast(take_rows(table.embeddings, ids), self.compute_dtype)
+        return table(check_range(ids, table.input_dim, self.messages[name]))

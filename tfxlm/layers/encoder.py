@@ -11,7 +11,7 @@ from keras import ops
 from tfxlm.layers.block import TransformerBlock
 from tfxlm.layers.cache import LayerCache
 from tfxlm.layers.normalization import LayerNormalization
-from tfxlm.layers.padding import Rows
+from tfxlm.layers.padding import ChosenRows, Rows
 
 
 class TransformerEncoder(keras.layers.Layer):
@@ -30,12 +30,13 @@ class TransformerEncoder(keras.layers.Layer):
         bias: see `MultiHeadAttention`.
         head_mask: (heads,) or (layers, heads), 1 keeps a head and 0 silences it; or None.
         pasts: of each block what earlier calls left (see `MultiHeadAttention`), or None.
+        chosen: the layout of the only positions that are wanted in the end, from `rows.choose`; None for all.
         output_hidden_states, output_attentions: whether to return them.
 
     Returns:
-        The hidden states (rows, dim); a tuple of `num_layers` + 1 hidden states (batch, length, dim), or None; a
-        tuple of `num_layers` attention weights (batch, heads, query, key), or None; and `pasts` with the new tokens in
-        them, or None.
+        The hidden states (rows, dim), of `chosen` where it is given; a tuple of `num_layers` + 1 hidden states (batch,
+        length, dim), or None; a tuple of `num_layers` attention weights (batch, heads, query, key), or None; and
+        `pasts` with the new tokens in them, or None.
     """
 
     def __init__(
@@ -79,21 +80,27 @@ class TransformerEncoder(keras.layers.Layer):
         bias: Any = None,
         head_mask: Any = None,
         pasts: Sequence[LayerCache] | None = None,
+        chosen: ChosenRows | None = None,
         output_hidden_states: bool = False,
         output_attentions: bool = False,
         training: bool | None = None,
     ) -> tuple[Any, tuple[Any, ...] | None, tuple[Any, ...] | None, tuple[LayerCache, ...] | None]:
         """Applies the blocks; see the class."""
+        # What other positions are after the last block is nobody's business, unless it is asked for.
+        asked = output_hidden_states or output_attentions or pasts is not None
+        early = None if asked or not self.blocks else chosen
         states, attentions, extended = [], [], []
         for index, block in enumerate(self.blocks):
             if output_hidden_states:
                 states.append(rows.reveal(x))
+            only = early if index == len(self.blocks) - 1 else None
             x, weights, past = block(
                 x,
                 rows=rows,
-                bias=bias,
+                bias=bias if only is None else only.take_queries(bias),
                 head_mask=_mask_of_layer(head_mask, index),
                 past=None if pasts is None else pasts[index],
+                chosen=only,
                 training=training,
             )
             extended.append(past)
@@ -103,6 +110,8 @@ class TransformerEncoder(keras.layers.Layer):
             x = self.final_norm(x)
         if output_hidden_states:
             states.append(rows.reveal(x))
+        if chosen is not None and early is None:
+            x = chosen.take(x)
         return (
             x,
             tuple(states) if output_hidden_states else None,

@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from tfxlm.layers.adaptable import Dense
+
 
 class FeedForward(keras.layers.Layer):
     """Dense, activation, dense, dropout, at each position alone.
@@ -38,8 +40,8 @@ class FeedForward(keras.layers.Layer):
         super().__init__(**kwargs)
         self.dim, self.inner_dim = dim, inner_dim
         options: dict[str, Any] = {"kernel_initializer": kernel_initializer, "dtype": self.dtype_policy}
-        self.intermediate = keras.layers.Dense(inner_dim, activation=activation, name="intermediate", **options)
-        self.output_dense = keras.layers.Dense(dim, name="output", **options)
+        self.intermediate = Dense(inner_dim, activation=activation, name="intermediate", **options)
+        self.output_dense = Dense(dim, name="output", **options)
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any = None) -> None:

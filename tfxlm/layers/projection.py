@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
+from tfxlm.layers.adaptable import Dense
 
 
-class Projection(keras.layers.Dense):
+class Projection(Dense):
     """A dense layer that knows the width of its input.
 
     Args:

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfxlm.layers.adaptable import Dense
+
 
 def last_position(mask: Any) -> Any:
     """Returns the last position of each row where `mask` (..., length) is True, int32 (...); 0 where it is nowhere."""
@@ -61,7 +63,7 @@ class SequenceSummary(keras.layers.Layer):
         self.output_dim = projection_dim or dim
         self.activation = keras.activations.get(activation)
         self.summary = (
-            keras.layers.Dense(
+            Dense(
                 projection_dim, kernel_initializer=kernel_initializer, name="summary", dtype=self.dtype_policy
             )
             if projection_dim

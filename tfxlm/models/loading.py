@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,12 @@ from tfxlm.checkpoints import (
     Transform,
     open_checkpoint,
     plan,
+    weight_files,
     write_checkpoint,
 )
+from tfxlm.errors import InputError
 from tfxlm.files import resolve_folder
-
-# Files of a hub repository that can hold weights, shards and their index included; the first kind there is counts, so
-# that a repository with both is not downloaded twice.
-WEIGHT_PATTERNS = (
-    ("model*.safetensors", "model.safetensors.index.json"),
-    ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
-)
+from tfxlm.models.options import Loading
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +37,23 @@ def weights_by_path(model: keras.Model) -> dict[str, keras.Variable]:
     return {weight.path[root:]: weight for weight in model.weights}
 
 
+def find_weights(name_or_path: str | Path, loading: Loading) -> Path:
+    """Returns the local folder with the weights, downloading those of the first format that there is of them."""
+    names = list(weight_files(**loading.weights))
+    for whole, index in zip(names[::2], names[1::2], strict=True):
+        stem, _, ending = whole.rpartition(".")
+        patterns = (whole, f"{stem}-*.{ending}", index)
+        folder = resolve_folder(name_or_path, patterns=patterns, **loading.hub)
+        if any(any(folder.glob(pattern)) for pattern in patterns):
+            break
+    return folder
+
+
 def load(
     make_model: Callable[[], keras.Model],
     name_map: NameMap,
     name_or_path: str | Path,
-    hub: Mapping[str, Any],
+    loading: Loading,
     ignore_mismatched_sizes: bool,
 ) -> tuple[Any, LoadReport]:
     """Makes a model whose variables start as the tensors of a checkpoint.
@@ -58,11 +67,8 @@ def load(
     Raises:
         WeightMismatchError: before anything is read, when names or shapes do not fit.
     """
-    for patterns in WEIGHT_PATTERNS:
-        folder = resolve_folder(name_or_path, patterns=patterns, **hub)
-        if any(any(folder.glob(pattern)) for pattern in patterns):
-            break
-    with open_checkpoint(folder) as checkpoint:
+    folder = find_weights(name_or_path, loading)
+    with open_checkpoint(folder, **loading.weights) as checkpoint, backend.device_scope(loading.device):
         with backend.deferred_variables() as fill:
             model = make_model()
         weights = weights_by_path(model)
@@ -95,20 +101,48 @@ def _reader(checkpoint: Checkpoint, source: Source) -> Callable[..., Any]:
 def save(model: keras.Model, name_map: NameMap, folder: Path, *, bare: bool, max_shard_size: int | str) -> list[Path]:
     """Writes the weights of `model` under their names in checkpoints, converting one at a time.
 
+    LoRA weights are added to those that they belong to.
+
     Returns:
         The files written.
+
+    Raises:
+        InputError: when a layer is quantized.
     """
+
+    merged = _merged_lora(model)
 
     def lazy(path: str, weight: keras.Variable) -> Lazy:
         match = name_map.match_variable(path)
         transposed = match.transform is Transform.TRANSPOSE
 
         def get() -> np.ndarray:
-            array = keras.ops.convert_to_numpy(weight.value)
+            value = merged[weight.path]() if weight.path in merged else weight.value
+            array = keras.ops.convert_to_numpy(keras.ops.cast(value, weight.dtype))
             return array.T if transposed else array
 
         name = name_map.file_name(match.tensor, bare=bare)
         return Lazy(name, match.transform.shape(tuple(weight.shape)), np.dtype(weight.dtype), get)
 
-    tensors = [lazy(path, weight) for path, weight in weights_by_path(model).items()]
+    weights = {path: weight for path, weight in weights_by_path(model).items() if not weight.name.startswith("lora_")}
+    tensors = [lazy(path, weight) for path, weight in weights.items()]
     return write_checkpoint(folder, tensors, max_shard_size=max_shard_size)
+
+
+def _merged_lora(model: keras.Model) -> dict[str, Callable[[], Any]]:
+    """Returns, by path, what gives the values that a weight has together with its LoRA weights.
+
+    Raises:
+        InputError: when a layer is quantized.
+    """
+    merged: dict[str, Callable[[], Any]] = {}
+    for layer in model._flatten_layers():
+        if layer.quantization_mode is not None:
+            raise InputError(
+                f"{layer.path} is quantized, and checkpoints hold plain weights. Save the model before it is "
+                'quantized, or with model.save("name.keras").'
+            )
+        if getattr(layer, "lora_enabled", False):
+            name = "embeddings" if hasattr(layer, "embeddings") else "kernel"
+            merged[f"{layer.path}/{name}"] = partial(getattr, layer, name)
+    return merged

@@ -4,42 +4,31 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
+import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import keras
+import numpy as np
 
-from tfxlm.checkpoints import LoadReport, NameMap
-from tfxlm.configs import HUB_OPTIONS, PreTrainedConfig
-from tfxlm.errors import ArgumentError, ConfigError, InputError
-from tfxlm.models import loading
+from tfxlm.checkpoints import LoadReport
+from tfxlm.configs import PreTrainedConfig
+from tfxlm.errors import ConfigError
 from tfxlm.models.calls import gather_arguments, make_call, make_signature
+from tfxlm.models.layer_states import enable_lora, layer_states, restore_layer_states
+from tfxlm.models.options import dtype_policy
 from tfxlm.models.outputs import ModelOutput
-from tfxlm.models.surgery import AlterableModel
+from tfxlm.models.storing import StorableModel
+
+# A batch that every model takes, and one with two choices.
+_IDS = ((7, 6, 0, 0, 1), (1, 2, 3, 0, 0), (0, 0, 0, 4, 5))
+_MASK = ((1, 1, 0, 0, 1), (1, 1, 1, 0, 0), (1, 0, 0, 1, 1))
+_CHOICES = (((0, 1, 0, 1), (1, 0, 0, 1)),) * 2
 
 
-def dtype_policy(dtype: Any) -> keras.DTypePolicy:
-    """Returns the Keras dtype policy for the `dtype` argument of a model; None means the global one.
-
-    Raises:
-        ConfigError: when it is not a floating point dtype or policy.
-    """
-    try:
-        policy = keras.dtype_policies.get(dtype)
-        is_float = keras.backend.is_float_dtype(policy.compute_dtype)
-    except (AttributeError, TypeError, ValueError):
-        is_float = False
-    if not is_float:
-        raise ConfigError(
-            f'dtype must be a floating point dtype or a Keras dtype policy, such as "float32", "float16" or '
-            f'"mixed_bfloat16"; got {dtype!r}.'
-        )
-    return policy
-
-
-class TFPreTrainedModel(AlterableModel):
+class TFPreTrainedModel(StorableModel):
     """A Keras model made from a configuration.
 
     A class says its configuration, its names in checkpoints, and the arguments of its call; it makes its layers in
@@ -55,15 +44,13 @@ class TFPreTrainedModel(AlterableModel):
             no floating point dtype or policy.
     """
 
-    config_class: ClassVar[type[PreTrainedConfig]]
-    name_map: ClassVar[NameMap]
-    # Stored in config.json, so that `transformers` finds its class.
-    architecture: ClassVar[str] = ""
-    # Checkpoints of a class without a head hold names without the backbone's prefix.
-    has_head: ClassVar[bool] = True
     positional_arguments: ClassVar[tuple[str, ...]] = ()
     keyword_arguments: ClassVar[tuple[str, ...]] = ()
     main_input_name: ClassVar[str] = "input_ids"
+    # The axes of the ids.
+    text_axes: ClassVar[tuple[str, ...]] = ("batch", "length")
+    # What scripts for `transformers` ask: the library whose tensors models return.
+    framework: ClassVar[str] = "tf"
 
     signature: ClassVar[inspect.Signature]
     call: Callable[..., Any]
@@ -109,6 +96,31 @@ class TFPreTrainedModel(AlterableModel):
         """Returns `outputs` as the caller wants them: an object, or a tuple."""
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
 
+    def quantize(self, mode: Any = None, config: Any = None, filters: Any = None, **options: Any) -> None:
+        """Quantizes dense layers and embeddings, for example with mode "int8"; see `keras.Model.quantize`."""
+        with warnings.catch_warnings():
+            # Keras warns of each dropout that it has nothing to quantize.
+            warnings.filterwarnings("ignore", message=".*does not have a `quantize` method")
+            super().quantize(mode, config=config, filters=filters, **options)
+
+    def enable_lora(self, rank: int, lora_alpha: float | None = None, layers: str = "query|value") -> None:
+        """Gives layers of the backbone LoRA weights (Hu et al., 2021), and freezes its other layers.
+
+        The head learns as before. Single layers have Keras's `enable_lora` too. Files of Keras keep the LoRA weights
+        apart, `save_pretrained` adds them to those they belong to.
+
+        Args:
+            rank: of the LoRA weights.
+            lora_alpha: LoRA is multiplied by `lora_alpha / rank`; `rank` by default.
+            layers: regular expression that the paths of the layers contain: names are `query`, `key`, `value` and
+                `output` of attention, `intermediate` and `output` of the feed-forward layer, and of embeddings `word`,
+                `position` and `lang`.
+
+        Raises:
+            InputError: when no layer matches.
+        """
+        enable_lora(self, self.base_model, rank, lora_alpha, layers)
+
     # Keras serialization
 
     def get_config(self) -> dict[str, Any]:
@@ -117,6 +129,7 @@ class TFPreTrainedModel(AlterableModel):
             "config": self.config.to_dict(),
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "layer_states": layer_states(self),
         }
 
     @classmethod
@@ -127,79 +140,10 @@ class TFPreTrainedModel(AlterableModel):
         values = dict(config)
         if isinstance(values.get("dtype"), Mapping):
             values["dtype"] = keras.dtype_policies.deserialize(values["dtype"])
-        return cls(cls.config_class.from_dict(values.pop("config")), **values)
-
-    # Checkpoints
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | Path,
-        *,
-        config: PreTrainedConfig | str | Path | None = None,
-        dtype: Any = None,
-        torch_dtype: Any = None,
-        from_pt: bool = True,
-        output_loading_info: bool = False,
-        ignore_mismatched_sizes: bool = False,
-        **options: Any,
-    ) -> Any:
-        """Loads a model from a folder or the Hugging Face hub, without PyTorch and without a second copy in memory.
-
-        Args:
-            name_or_path: folder with ``config.json`` and weights (safetensors or zip ``.bin``, whole or sharded), or
-                name of a hub repository.
-            config: a configuration to use in place of the stored one.
-            dtype: Keras dtype or policy of the model, whatever the file's; "auto" for the dtype that the configuration
-                names; the global policy by default.
-            torch_dtype: another name for `dtype`.
-            from_pt: accepted and without effect: files are in PyTorch's layout.
-            output_loading_info: whether to return the `LoadReport` too.
-            ignore_mismatched_sizes: whether head weights of another shape are freshly initialised instead of refused.
-            **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`; anything else replaces a
-                field of the configuration, for example ``num_labels=3``.
-
-        Returns:
-            The model, or ``(model, report)``.
-
-        Raises:
-            CheckpointNotFoundError: when there is no such folder, repository or file.
-            CorruptFileError, UnsafeFileError: when a file is broken, or asks for more than weights.
-            WeightMismatchError: when names or shapes do not fit; all of them are listed.
-            ConfigError: when the configuration is invalid or of another family, or `dtype` is no dtype.
-            InputError: when `name_or_path` is neither a path nor a name.
-            ArgumentError: when `dtype` and `torch_dtype` disagree.
-        """
-        if not isinstance(name_or_path, str | os.PathLike):
-            raise InputError(
-                f"from_pretrained needs a folder or the name of a hub repository, got {name_or_path!r}. "
-                f"For a new model without a checkpoint, use {cls.__name__}(config)."
-            )
-        if None not in (dtype, torch_dtype) and dtype != torch_dtype:
-            raise ArgumentError(f"dtype={dtype!r} and torch_dtype={torch_dtype!r} are one argument. Give one of them.")
-        dtype = torch_dtype if dtype is None else dtype
-        hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
-        if config is None or isinstance(config, str | Path):
-            config = cls.config_class.from_pretrained(config or name_or_path, **hub, **options)
-        elif options:
-            config = config.replace(**options)
-        policy = dtype_policy(config.dtype if isinstance(dtype, str) and dtype == "auto" else dtype)
-        model, report = loading.load(
-            lambda: cls(config, dtype=policy), cls.name_map, name_or_path, hub, ignore_mismatched_sizes
-        )
-        return (model, report) if output_loading_info else model
-
-    def save_pretrained(self, folder: str | Path, *, max_shard_size: int | str = "5GB") -> None:
-        """Writes ``config.json`` and ``model.safetensors`` (in shards when large) as `transformers` reads them.
-
-        Args:
-            folder: made when missing.
-            max_shard_size: size of one file at most, in bytes or like "5GB".
-        """
-        stored = {"architectures": [self.architecture], "dtype": self.dtype_policy.variable_dtype}
-        # Weights first: when they cannot be written, a configuration must not claim them.
-        loading.save(self, self.name_map, Path(folder), bare=not self.has_head, max_shard_size=max_shard_size)
-        self.config.replace(**stored).save_pretrained(folder)
+        states = values.pop("layer_states", {})
+        model = cls(cls.config_class.from_dict(values.pop("config")), **values)
+        restore_layer_states(model, states)
+        return model
 
     def export(self, filepath: str | Path, format: str = "tf_saved_model", **options: Any) -> Any:
         """Exports the model; a SavedModel is written by `tfxlm.export_model`, as the next version under `filepath`.
@@ -219,10 +163,75 @@ class TFPreTrainedModel(AlterableModel):
 
         return export_model(self, options.pop("tokenizer", None), filepath, **options)
 
-    def num_parameters(self, only_trainable: bool = False) -> int:
-        """Returns the number of parameters; shared ones count once."""
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """Returns the number of parameters; shared ones count once.
+
+        Args:
+            only_trainable: whether to count trainable ones alone.
+            exclude_embeddings: whether to leave out the embedding tables.
+        """
         weights = self.trainable_weights if only_trainable else self.weights
-        return sum(math.prod(weight.shape) for weight in weights)
+        tables = [table.weights for table in self.base_model.embeddings.tables.values()] if exclude_embeddings else []
+        left_out = {id(weight) for table in tables for weight in table}
+        return sum(math.prod(weight.shape) for weight in weights if id(weight) not in left_out)
+
+    @property
+    def dummy_inputs(self) -> dict[str, Any]:
+        """A small batch that the model takes, int32 (batch, length), or (batch, choices, length) of a choosing one."""
+        chooses = "choices" in self.text_axes
+        ids = np.asarray(_CHOICES if chooses else _IDS, np.int32) % self.config.vocab_size
+        inputs = {"input_ids": ids} if chooses else {"input_ids": ids, "attention_mask": np.asarray(_MASK, np.int32)}
+        if "langs" in self.signature.parameters and self.config.uses_lang_embeddings:
+            inputs["langs"] = np.asarray(_CHOICES if chooses else _MASK, np.int32)
+        return {name: keras.ops.convert_to_tensor(value) for name, value in inputs.items()}
+
+    def prepare_tf_dataset(
+        self,
+        dataset: Any,
+        batch_size: int = 8,
+        shuffle: bool = True,
+        tokenizer: Any = None,
+        collate_fn: Callable[..., Any] | None = None,
+        collate_fn_args: Mapping[str, Any] | None = None,
+        drop_remainder: bool | None = None,
+        prefetch: bool = True,
+    ) -> Any:
+        """Makes batches for `fit` of a table of tokenized examples.
+
+        Columns that the model does not take are left out, and "label" and "label_ids" count as "labels".
+
+        Args:
+            dataset: a `datasets.Dataset`, a list of dicts, or a mapping of columns.
+            batch_size: rows of a batch.
+            shuffle: whether rows are in another order in each epoch.
+            tokenizer: pads rows of different lengths, each batch to its longest.
+            collate_fn: makes a batch of a list of dicts, in place of that.
+            collate_fn_args: keyword arguments of `collate_fn`.
+            drop_remainder: whether a last batch that is smaller is left out; as `shuffle` by default.
+            prefetch: whether the next batch is made meanwhile.
+
+        Returns:
+            A `tf.data.Dataset` of inputs, or of (inputs, labels) where there are labels: an array, or a dict of them
+            for models with several.
+
+        Raises:
+            InputError: when `dataset` is no table, has no column that the model takes, or rows differ in length and
+                nothing pads them.
+        """
+        # Late, because it needs TensorFlow, which models do not.
+        from tfxlm.data.tables import batches
+
+        return batches(
+            dataset,
+            inputs=[name for name in self.signature.parameters if name not in self.labels.targets],
+            labels=list(self.labels.targets),
+            batch_size=batch_size,
+            shuffle=shuffle,
+            tokenizer=tokenizer,
+            collate=None if collate_fn is None else partial(collate_fn, **(collate_fn_args or {})),
+            drop_remainder=shuffle if drop_remainder is None else drop_remainder,
+            prefetch=prefetch,
+        )
 
 
 __all__ = ["LoadReport", "TFPreTrainedModel"]

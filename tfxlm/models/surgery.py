@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfxlm.backend import replace_weight
+from tfxlm.backend import forget_compilation, replace_weight
 from tfxlm.configs import PreTrainedConfig
 from tfxlm.errors import ConfigError, InputError
 from tfxlm.layers import TiedProjection
@@ -59,8 +59,8 @@ class AlterableModel(OwnLossModel):
         if type(config) is not type(old) or bound:
             raise ConfigError(
                 f"The layers of this {type(self).__name__} were made from its {type(old).__name__}, so "
-                f"{', '.join(bound)} cannot change any more. Give them to from_pretrained(...), or make a new model from "
-                "the changed configuration."
+                f"{', '.join(bound)} cannot change any more. Give them to from_pretrained(...), or make a new model "
+                "from the changed configuration."
             )
         self._reconfigure(config)
 
@@ -218,8 +218,7 @@ class AlterableModel(OwnLossModel):
                 "optimizer, before fit() or evaluate().",
                 stacklevel=3,
             )
-        self.compiled, self.optimizer = False, None
-        self.train_function = self.test_function = self.predict_function = None
+        forget_compilation(self)
 
 
 def _positive(name: str, value: Any) -> int:

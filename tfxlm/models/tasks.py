@@ -14,7 +14,7 @@ from keras import ops
 from tfxlm.errors import ConfigError, InputError
 from tfxlm.heads.classification import classification_loss, problem_of
 from tfxlm.heads.labels import fits
-from tfxlm.heads.language_modeling import select_positions
+from tfxlm.heads.language_modeling import chosen_positions
 from tfxlm.heads.losses import cross_entropy, mean_loss, token_labels
 from tfxlm.heads.question_answering import impossible_loss, read_positions, span_loss, split_span_logits
 from tfxlm.models.batches import Labels
@@ -67,7 +67,18 @@ class LanguageModeling(TaskModel):
     """Predicts the token at each position, or at chosen ones."""
 
     labels: ClassVar[Labels] = Labels({"labels": "logits"}, rank=2)
-    head_arguments: ClassVar[tuple[str, ...]] = ("masked_positions", "logits_to_keep")
+
+    def forward(self, return_dict: bool | None = None, training: bool | None = None, **arguments: Any) -> Any:
+        """Computes the outputs; see the class."""
+        choice = {name: arguments.pop(name, None) for name in ("masked_positions", "logits_to_keep")}
+        words = arguments.get("input_ids", arguments.get("inputs_embeds"))
+        # Words that are missing or have no such axes are refused where all inputs are checked.
+        if words is not None and len(words.shape) >= 2:
+            batch, length = ops.shape(words)[:2]
+            positions = chosen_positions(batch, length, **choice)
+            if positions is not None:
+                arguments["positions_to_keep"] = positions
+        return super().forward(return_dict=return_dict, training=training, **arguments)
 
     def token_logits(self, hidden_states: Any) -> Any:
         """(batch, P, dim) -> (batch, P, vocab_size)."""
@@ -81,7 +92,6 @@ class LanguageModeling(TaskModel):
         self, hidden_states: Any, mask: Any, training: bool | None = None, labels: Any = None, **head: Any
     ) -> dict[str, Any]:
         """Computes the logits; see `TaskModel`."""
-        hidden_states = select_positions(hidden_states, **head)
         outputs = {"logits": self.token_logits(hidden_states)}
         if labels is not None:
             ids, _ = token_labels(labels, outputs["logits"], "vocab_size")
@@ -134,6 +144,7 @@ class MultipleChoice(TaskModel):
     """One of several texts. The body sees (batch * choices, length)."""
 
     output_class: ClassVar[type[ModelOutput]] = TFMultipleChoiceModelOutput
+    text_axes: ClassVar[tuple[str, ...]] = ("batch", "choices", "length")
     # Not the caller's: `forward` reads it from the words.
     head_arguments: ClassVar[tuple[str, ...]] = ("num_choices",)
 

@@ -18,6 +18,9 @@ from tfxlm.models.batches import Labels
 # What `compile` takes for each output.
 PER_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
+# How `transformers` calls a model's own loss in `compile`, beside giving none.
+OWN_LOSS = ("auto", "auto_with_warning", "passthrough")
+
 
 class OwnLossModel(keras.Model):
     """A Keras model that `compile` needs to give no loss.
@@ -65,10 +68,19 @@ class OwnLossModel(keras.Model):
         of an output or of its label.
         """
         arguments = _bound(keras.Model.compile, self, args, kwargs)
+        if isinstance(arguments.get("loss"), str) and arguments["loss"] in OWN_LOSS:
+            del arguments["loss"]
         for name in PER_OUTPUT:
             if name in arguments:
                 arguments[name] = self.labels.by_output(arguments[name])
+        # Keras keeps what an earlier call gave and this one leaves out.
+        self.loss = self._compile_loss = self._compile_metrics = None
         super().compile(**arguments)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as a saved model was; Keras leaves that to classes with a `compile` of their own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
@@ -111,6 +123,25 @@ class OwnLossModel(keras.Model):
         """Tests on a batch; see `keras.Model.test_on_batch`. Labels may be y, or among the inputs."""
         return super().test_on_batch(**self._arranged(keras.Model.test_on_batch, args, kwargs))
 
+    def save_own_variables(self, store: Any) -> None:
+        """Writes what belongs to no layer: the states of dropout, without which training goes on differently."""
+        super().save_own_variables(store)
+        for index, state in enumerate(self._random_states):
+            store[f"random_{index}"] = state
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads what `save_own_variables` wrote."""
+        keys = list(store.keys())  # noqa: SIM118 (stores of Keras are no mappings)
+        super().load_own_variables({key: store[key] for key in keys if not key.startswith("random_")})
+        for index, state in enumerate(self._random_states):
+            if f"random_{index}" in keys:
+                state.assign(store[f"random_{index}"])
+
+    @property
+    def _random_states(self) -> list[keras.Variable]:
+        # Keras leaves them out of its files.
+        return [variable for variable in self.variables if variable.name == "seed_generator_state"]
+
     @property
     def _arrangement(self) -> Arrangement:
         return Arrangement(self.labels, self.positional_arguments)
@@ -135,6 +166,9 @@ class OwnLossModel(keras.Model):
             if output not in outputs:
                 self.labels.check_complete(labels)
             prediction = outputs[output]
+            if len(prediction.shape) == 1:
+                # Keras takes means over the last axis, which must not be that of the batch.
+                value, prediction = ops.reshape(value, (-1, 1)), prediction[:, None]
             true[output], counts = self.countable(name, value, prediction)
             predicted[output] = prediction if counts is None else with_mask(prediction, counts)
             weight = _weights_of_losses(given.get(name), prediction, counts)

@@ -64,6 +64,7 @@ class XLMBackbone(keras.layers.Layer):
     Call arguments:
         The inputs of `TFXLMModel`, as int32 and float tensors. With a `cache` they are those of the new tokens only:
         positions default to the tokens' slots, and attentions are (batch, heads, new, max_length).
+        positions_to_keep: int32 (batch, P), the only positions whose last hidden states are returned, (batch, P, dim).
 
     Returns:
         `TFBaseModelOutput`, and the padding mask (batch, length), boolean.
@@ -126,6 +127,7 @@ class XLMBackbone(keras.layers.Layer):
         head_mask: Any = None,
         inputs_embeds: Any = None,
         cache_position: Any = None,
+        positions_to_keep: Any = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
         training: bool | None = None,
@@ -157,12 +159,14 @@ class XLMBackbone(keras.layers.Layer):
             training=training,
         )
         keys = mask if step is None else step.mask
+        chosen = None if positions_to_keep is None else rows.choose(positions_to_keep)
         x, states, attentions, pasts = self.encoder(
             x,
             rows=rows,
             bias=attention_bias(keys, causal=self.config.causal, queries=places),
             head_mask=head_mask,
             pasts=None if step is None else step.pasts,
+            chosen=chosen,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
             training=training,
@@ -171,7 +175,10 @@ class XLMBackbone(keras.layers.Layer):
             cache = step.finish(pasts)
             attentions = attentions and tuple(step.over_all_slots(weights) for weights in attentions)
         outputs = TFBaseModelOutput(
-            last_hidden_state=rows.reveal(x), hidden_states=states, attentions=attentions, cache=cache
+            last_hidden_state=(rows if chosen is None else chosen).reveal(x),
+            hidden_states=states,
+            attentions=attentions,
+            cache=cache,
         )
         return outputs, mask
 

@@ -1,0 +1,118 @@
+"""LoRA in every class: what learns, what outputs become, files, and checkpoints with the sum."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models.cases import BY_NAME, CASES, Case
+from tests.models.test_keras_fit import plain
+from tests.models.test_keras_saving import assert_same, fit
+from tfxlm.errors import InputError
+from tfxlm.layers import Dense, Embedding
+
+RANK = 2
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+def adaptable(model: Any) -> list[Any]:
+    return [layer for layer in model._flatten_layers() if isinstance(layer, Dense | Embedding)]
+
+
+def adapted(case: Case) -> Any:
+    """Compiled, with LoRA in every dense layer and table."""
+    model = case.model()
+    for layer in adaptable(model):
+        layer.enable_lora(RANK)
+    return case.compiled(keras.optimizers.Adam(1e-2), model=model, run_eagerly=True)
+
+
+def assert_close(left: Any, right: Any) -> None:
+    for name, value in left.items():
+        np.testing.assert_allclose(value, right[name], rtol=1e-5, atol=1e-5)
+
+
+def test_every_layer(case: Case, tmp_path: Path) -> None:
+    """LoRA changes nothing at first, learns alone, and goes on from files as if there had been none."""
+    inputs, _ = case.data()
+    plain_model, model = case.model(), adapted(case)
+    assert_close(model(inputs), plain_model(inputs))
+    fixed = {weight.path: weight.numpy() for weight in model.weights if weight.name in ("kernel", "embeddings")}
+    assert len(fixed) == len(adaptable(model))
+    trainable = {weight.path for weight in model.trainable_weights}
+    assert not trainable & set(fixed)
+    assert sum("/lora_" in path for path in trainable) == 2 * len(fixed)
+    losses = fit(case, model, 4)
+    assert losses[-1] < losses[0]
+    for weight in model.weights:
+        assert weight.path not in fixed or np.array_equal(weight, fixed[weight.path])
+    outputs = model(inputs)
+    # Keras's files.
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(again, model)
+    merged = case.model()
+    merged.load_weights(tmp_path / "model.weights.h5")
+    assert_close(merged(inputs), outputs)
+    assert fit(case, again, 1) == fit(case, model, 1)
+    assert_same(again, model)
+    # Checkpoints have no place for two weights.
+    model.save_pretrained(tmp_path)
+    assert_close(type(model).from_pretrained(tmp_path)(inputs), model(inputs))
+
+
+def test_backbones(case: Case) -> None:
+    """What `enable_lora` of a model leaves to learn: LoRA, the biases beside it, and the head."""
+    model = case.model()
+    model.enable_lora(RANK, lora_alpha=4)
+    body = [weight for weight in model.transformer.trainable_weights]
+    assert {weight.name for weight in body} == {"lora_kernel_a", "lora_kernel_b", "bias"}
+    assert {weight.path.split("/")[-2] for weight in body} == {"query", "value"}
+    head = [weight for weight in model.weights if "/transformer/" not in weight.path]
+    assert len(model.trainable_weights) == len(body) + len(head)
+    assert model.num_parameters(only_trainable=True) == 2 * (2 * 16 * RANK + 16) + sum(
+        int(np.prod(weight.shape)) for weight in head
+    )
+    inputs, labels = case.data()
+    case.compiled(keras.optimizers.SGD(0.1), model=model, run_eagerly=True)
+    losses = [model.train_on_batch(inputs, plain(labels)) for _ in range(3)]
+    assert losses[-1] < losses[0]
+
+
+def test_no_such_layer() -> None:
+    with pytest.raises(InputError, match=r"No layer's path contains 'q_proj'\. The layers that take LoRA are: .*query"):
+        BY_NAME["Model"].model().enable_lora(RANK, layers="q_proj")
+
+
+def test_the_tied_table_has_lora_at_both_ends() -> None:
+    """The output layer multiplies with the table that the words are looked up in, LoRA included."""
+    case = BY_NAME["WithLMHeadModel"]
+    model, merged = case.model(), case.model()
+    table = model.get_input_embeddings()
+    table.enable_lora(RANK, lora_alpha=3)
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(37, RANK)), rng.normal(size=(RANK, 16))
+    table.lora_embeddings_a.assign(factors[0])
+    table.lora_embeddings_b.assign(factors[1])
+    weight = merged.get_input_embeddings().embeddings
+    weight.assign(weight + 1.5 * (factors[0] @ factors[1]))
+    inputs, labels = case.data()
+    assert_close(model(inputs | labels), merged(inputs | labels))
+
+
+def test_files_with_lora_for_quantized_layers(tmp_path: Path) -> None:
+    model = adapted(CASES[0])
+    model.save_weights(tmp_path / "model.weights.h5")
+    quantized = CASES[0].model()
+    quantized.quantize("int8")
+    with pytest.raises(ValueError, match=r"has LoRA weights for .* which is quantized .* layer.enable_lora\(2\)"):
+        quantized.load_weights(tmp_path / "model.weights.h5")

@@ -1,0 +1,144 @@
+"""Losses, gradients and training of all classes that have a loss, against the PyTorch classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+
+from tests.parity.classes import WITH_LOSS
+from tests.parity.reference import (
+    GRADIENT_FLOOR,
+    SWEEP,
+    TOLERANCE,
+    Case,
+    cases,
+    close,
+    compare_outputs,
+    in_file_orientation,
+    make_case,
+    run_reference,
+    to_torch,
+)
+from tfxlm.models.loading import weights_by_path
+
+# The configurations that each class is trained in: others for each, so that together they see all options.
+TRAINED = [
+    pytest.param(name, index, id=f"{name}-{index}")
+    for place, name in enumerate(WITH_LOSS)
+    for index in (range(20) if SWEEP else [place])
+]
+# Those whose summary is of kind "first", which padding on the right does not change.
+FIRST = range(0, 200 if SWEEP else 12, 4)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*has no langs")
+
+
+@cases(WITH_LOSS)
+def test_losses(case: Case) -> None:
+    for what in ("with langs", "without"):
+        inputs, real = case.batch()
+        if what == "without":
+            del inputs["langs"]
+        compare_outputs(case, case.model(inputs), run_reference(case, inputs), inputs, real, what)
+
+
+@cases(WITH_LOSS, FIRST)
+def test_losses_of_default_models(case: Case, tmp_path: Path) -> None:
+    # What a model answers without a flag may differ from the reference's at padding; what it learns from does not.
+    case.reference.save_pretrained(tmp_path)
+    case.model = case.kind.model.from_pretrained(tmp_path)
+    assert not case.config.summary_over_padding
+    inputs, real = case.batch()
+    compare_outputs(case, case.model(inputs), run_reference(case, inputs), inputs, real, "default")
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification", "single_label_classification"])
+@cases(["XLMForSequenceClassification"])
+def test_losses_of_problem_types(case: Case, problem: str) -> None:
+    ids, lengths = case.ids()
+    num_labels = case.config.num_labels
+    if problem == "single_label_classification":
+        # Of one class only the loss is 0 in both.
+        labels = case.rng.integers(0, num_labels, len(ids))
+        labels[-1] = -100
+    elif problem == "regression":
+        shape = (len(ids),) if num_labels == 1 else (len(ids), num_labels)
+        labels = case.rng.normal(size=shape).astype(np.float32)
+    else:
+        labels = case.rng.integers(0, 2, (len(ids), num_labels)).astype(np.float32)
+    case.reference.config.problem_type = problem
+    case.model.config = case.model.config.replace(problem_type=problem)
+    inputs = {"input_ids": ids, "lengths": lengths, "labels": labels}
+    ours, reference = case.model(inputs), run_reference(case, inputs)
+    close(ours.loss, reference["loss"], what=f"loss of {problem}")
+    close(ours[0], reference["loss"], what="first output")
+
+
+def objectives(case: Case, inputs: dict[str, Any], real: np.ndarray) -> tuple[Any, Any]:
+    """What is differentiated: the loss, or a random projection of what a model without one returns; ours and theirs."""
+    if case.kind.labels:
+        return lambda outputs: outputs.loss, lambda outputs: outputs.loss
+    weights = case.rng.normal(size=(*real.shape, case.config.emb_dim)) * real[:, :, None]
+    weights = (weights / weights.size).astype(np.float32)
+    return (
+        lambda outputs: tf.reduce_sum(outputs.last_hidden_state * weights),
+        lambda outputs: (outputs.last_hidden_state * torch.from_numpy(weights)).sum(),
+    )
+
+
+@cases()
+def test_gradients(case: Case) -> None:
+    inputs, real = case.batch()
+    ours, theirs = objectives(case, inputs, real)
+    case.reference.train().zero_grad()
+    theirs(case.reference(**to_torch(inputs))).backward()
+    reference = {
+        name: np.zeros(p.shape) if p.grad is None else p.grad.numpy()
+        for name, p in case.reference.named_parameters()
+        if p.requires_grad
+    }
+    variables = {path: v for path, v in weights_by_path(case.model).items() if v.trainable}
+    for remove_padding in case.sampled((True, False), every=2):
+        case.model.transformer.remove_padding = remove_padding
+        with tf.GradientTape() as tape:
+            objective = ours(case.model(inputs, training=True))
+        gradients = tape.gradient(objective, [v.value for v in variables.values()], unconnected_gradients="zero")
+        seen = set()
+        for path, gradient in zip(variables, gradients, strict=True):
+            name, array = in_file_orientation(case.model, path, tf.convert_to_tensor(gradient).numpy())
+            seen.add(name)
+            difference, size = np.linalg.norm(array - reference[name]), np.linalg.norm(reference[name])
+            assert difference <= TOLERANCE * size + GRADIENT_FLOOR, f"{name}: {difference:.3g} of {size:.3g}"
+        assert seen == set(reference)
+
+
+@pytest.mark.parametrize("name, index", TRAINED)
+def test_twenty_steps_of_training(name: str, index: int, tmp_path: Path) -> None:
+    case = make_case(name, index, tmp_path)
+    options = {"weight_decay": 0.05}
+    optimizer = torch.optim.AdamW(
+        [p for p in case.reference.parameters() if p.requires_grad], lr=2e-3, betas=(0.9, 0.98), eps=1e-8, **options
+    )
+    case.model.compile(keras.optimizers.AdamW(2e-3, beta_1=0.9, beta_2=0.98, epsilon=1e-8, **options))
+    batches = [case.batch(shape=(3, 9))[0] for _ in range(4)]
+    ours, reference = [], []
+    for parameter in case.reference.train().parameters():
+        # PyTorch would not decay weights without a gradient, as of a cluster of words that no label is in.
+        parameter.grad = torch.zeros_like(parameter)
+    for step in range(20):
+        batch = batches[step % 4]
+        ours.append(float(case.model.train_on_batch(batch)))
+        case.model.reset_metrics()  # what train_on_batch returns is a running mean otherwise
+        optimizer.zero_grad(set_to_none=False)
+        loss = case.reference(**to_torch(batch)).loss
+        loss.backward()
+        optimizer.step()
+        reference.append(loss.item())
+    np.testing.assert_allclose(ours, reference, rtol=1e-3)
+    assert len(set(reference)) == 20
