@@ -13,8 +13,6 @@ from tfxlm.tokenizers.rules.chains import Literal, Pattern, Rule, Squeeze
 NBSP = "\u00a0"
 #: Stands for one dot of a run of dots. Private-use characters are removed before, so no text holds it.
 DOT = "\ue000"
-#: Languages whose words are cut by segmenters of their own.
-SEGMENTED_LANGUAGES: Mapping[str, str] = MappingProxyType({"zh": "Chinese", "ja": "Japanese", "th": "Thai"})
 #: The language whose rules serve where none is given.
 DEFAULT_LANGUAGE = "en"
 
