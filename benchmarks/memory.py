@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from benchmarks.measure import figures_of_fresh_process, memory_now, peak_memory
-from benchmarks.subjects import BATCH, LENGTH, MODES
+from benchmarks.subjects import BATCH, LENGTH, MODES, full_inputs
 from benchmarks.table import Row, best, rows_beside
 from benchmarks.training import steps
 
@@ -24,7 +24,7 @@ def main(name: str) -> None:
         import_module(library)
     memory_now()
     with peak_memory() as peak:
-        step = steps()[name]()
+        step = steps(full_inputs())[name]()
         for _ in range(STEPS):
             step()
     print(peak.rss, peak.anonymous)

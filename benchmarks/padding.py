@@ -13,29 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.measure import interleaved
-from benchmarks.subjects import BATCH, LENGTH, SHAPE, TOKENIZER, Arrays, Work, as_tensors, real_sentences
+from benchmarks.subjects import BATCH, LENGTH, SHAPE, Arrays, Work, as_tensors, real_batches
 from benchmarks.table import Row, rows_beside
-from tfxlm import TFXLMForSequenceClassification, XLMConfig, XLMTokenizer, export_model
+from tfxlm import TFXLMForSequenceClassification, XLMConfig, export_model
 
-FILL = 0.34
 BATCHES = 3
 LABELS = 3
 REMOVED, KEPT = "tfxlm", "tfxlm, padding kept"
-
-
-def real_batches(sentences: list[str]) -> list[Arrays]:
-    """Returns those batches of consecutive sentences whose share of real positions is nearest to `FILL`."""
-    encoded = XLMTokenizer.from_pretrained(TOKENIZER)(
-        sentences, lang="en", padding="max_length", max_length=LENGTH, truncation=True, return_tensors="np"
-    )
-    # The tokenizer's languages are not the model's.
-    encoded["langs"] = np.zeros_like(encoded["input_ids"])
-    starts = range(0, len(sentences) - BATCH + 1, BATCH)
-    # In the type that signatures take.
-    batches = [
-        {name: array[start : start + BATCH].astype(np.int32) for name, array in encoded.items()} for start in starts
-    ]
-    return sorted(batches, key=lambda batch: abs(batch["attention_mask"].mean() - FILL))[:BATCHES]
 
 
 def make_model(remove_padding: bool) -> TFXLMForSequenceClassification:
@@ -96,11 +80,10 @@ WORKS: dict[str, tuple[Callable[[Any, list[Arrays]], Work], float]] = {
 
 def run(rounds: int = 15) -> list[Row]:
     """Measures, and returns the rows of the table; none without the environment variable TFXLM_DATA."""
-    sentences = real_sentences()
-    if sentences is None:
+    batches = real_batches(BATCHES)
+    if batches is None:
         print("padding: skipped, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
         return []
-    batches = real_batches(sentences)
     fill = np.mean([batch["attention_mask"] for batch in batches])
     models = {REMOVED: make_model(True), KEPT: make_model(False)}
     rows = []

@@ -12,6 +12,8 @@ import numpy as np
 # The size of the released XLM models of two languages: 6 layers of width 1024.
 SHAPE: dict[str, Any] = {"vocab_size": 64699, "emb_dim": 1024, "n_layers": 6, "n_heads": 8, "n_langs": 2}
 BATCH, LENGTH = 8, 128
+# The share of real positions in batches of real sentences.
+FILL = 0.34
 # How the TensorFlow peer is compiled, by name in the table: whether with XLA.
 MODES = {"transformers TF, graph": False, "transformers TF, XLA": True}
 # A tokenizer for real sentences.
@@ -31,12 +33,29 @@ def full_inputs(batch: int = BATCH, length: int = LENGTH) -> Arrays:
     }
 
 
-def real_sentences() -> list[str] | None:
-    """Returns English news sentences, or None without the environment variable TFXLM_DATA."""
+def real_batches(count: int) -> list[Arrays] | None:
+    """Returns batches of consecutive English news sentences, those whose share of real positions is nearest to `FILL`.
+
+    Returns:
+        `count` batches; None without the environment variable TFXLM_DATA.
+    """
+    from tfxlm import XLMTokenizer
+
     data = os.environ.get("TFXLM_DATA")
     if not data:
         return None
-    return Path(data, "parallel", "ntrex.eng.txt").read_text(encoding="utf-8").splitlines()
+    sentences = Path(data, "parallel", "ntrex.eng.txt").read_text(encoding="utf-8").splitlines()
+    encoded = XLMTokenizer.from_pretrained(TOKENIZER)(
+        sentences, lang="en", padding="max_length", max_length=LENGTH, truncation=True, return_tensors="np"
+    )
+    # The tokenizer's languages are not the model's.
+    encoded["langs"] = np.zeros_like(encoded["input_ids"])
+    starts = range(0, len(sentences) - BATCH + 1, BATCH)
+    # In the type that signatures take.
+    batches = [
+        {name: array[start : start + BATCH].astype(np.int32) for name, array in encoded.items()} for start in starts
+    ]
+    return sorted(batches, key=lambda batch: abs(batch["attention_mask"].mean() - FILL))[:count]
 
 
 def as_tensors(arrays: Arrays) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Hub(BaseHTTPRequestHandler):
             self.answer(404, b"{}", X_Error_Code="RevisionNotFound")
         elif path.startswith("/api/models/org/broken"):
             self.answer(500, b"{}")
+        elif path == "/api/models/org/new/discussions/7":
+            details = {"title": "", "num": 7, "author": {}, "createdAt": "2020-01-01T00:00:00.000Z", "status": "draft"}
+            details |= {"repo": {"name": "org/new", "type": "model"}, "isPullRequest": True, "events": []}
+            details |= {"changes": {"base": "refs/heads/main"}, "filesWithConflicts": []}
+            self.answer(200, json.dumps(details).encode(), Content_Type="application/json")
         elif path.startswith("/api/models/org/model/tree/"):
             tree = [
                 {"type": "file", "path": name, "size": len(content), "oid": blob_id(content)}

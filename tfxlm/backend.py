@@ -126,9 +126,14 @@ def check_range(ids: Any, limit: int, message: str) -> Any:
         return tf.identity(ids)
 
 
+def num_replicas() -> int:
+    """Returns how many replicas the active `tf.distribute` strategy has; 1 without one."""
+    return tf.distribute.get_strategy().num_replicas_in_sync if IS_TENSORFLOW else 1
+
+
 def sum_over_replicas(value: Any) -> Any:
     """Returns the sum of a tensor over the replicas of the active `tf.distribute` strategy; itself without one."""
-    if IS_TENSORFLOW and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+    if num_replicas() > 1:
         context = tf.distribute.get_replica_context()
         # None outside of the replicas, where Keras traces a model to learn its shapes.
         return value if context is None else context.all_reduce(tf.distribute.ReduceOp.SUM, value)
@@ -141,8 +146,8 @@ def shared_evenly(value: Any) -> Any:
     Keras reports a loss as the mean over replicas of their parts, weighted by their rows, times their number: only
     equal parts make that the sum where replicas have different numbers of rows.
     """
-    if IS_TENSORFLOW and tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        part = sum_over_replicas(tf.stop_gradient(value)) / tf.distribute.get_strategy().num_replicas_in_sync
+    if num_replicas() > 1:
+        part = sum_over_replicas(tf.stop_gradient(value)) / num_replicas()
         return value + tf.stop_gradient(part - value)
     return value
 

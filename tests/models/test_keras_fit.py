@@ -84,8 +84,15 @@ def model(case: Case) -> Any:
     return case.compiled(keras.optimizers.SGD(0.0), run_eagerly=True)
 
 
+# The ways that make batches differently are tried with every class, the others with one label and with several.
+FOR_ALL = ("arrays", "inside x", "dataset", "PyDataset, inside x")
+FOR_SOME = ("TFXLMForTokenClassification", "TFXLMForQuestionAnswering")
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_ways_to_give_data(case: Case, model: Any, way: str) -> None:
+    if way not in FOR_ALL and str(case) not in FOR_SOME:
+        return
     inputs, labels = case.data()
     expected = case.mean_of_batches(case.outputs(model), labels, SIZE)
     data, validation = (WAYS[way](case, inputs, labels) for _ in range(2))

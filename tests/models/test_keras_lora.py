@@ -109,10 +109,19 @@ def test_the_tied_table_has_lora_at_both_ends() -> None:
     assert_close(model(inputs | labels), merged(inputs | labels))
 
 
-def test_files_with_lora_for_quantized_layers(tmp_path: Path) -> None:
-    model = adapted(CASES[0])
-    model.save_weights(tmp_path / "model.weights.h5")
-    quantized = CASES[0].model()
+def test_weights_of_layers_with_lora() -> None:
+    """A layer without LoRA takes up the sum; one that is quantized cannot."""
+    layers = [Dense(3, name="dense") for _ in range(3)]
+    for layer in layers:
+        layer.build((None, 4))
+    adapted, merged, quantized = layers
+    adapted.enable_lora(RANK, lora_alpha=4, b_initializer="ones")
+    store: dict[str, Any] = {}
+    adapted.save_own_variables(store)
+    merged.load_own_variables(store)
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    np.testing.assert_allclose(merged(x), adapted(x), rtol=1e-5, atol=1e-6)
+    assert np.abs(np.asarray(merged.kernel) - np.asarray(store["0"])).max() > 0.1
     quantized.quantize("int8")
-    with pytest.raises(ValueError, match=r"has LoRA weights for .* which is quantized .* layer.enable_lora\(2\)"):
-        quantized.load_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(InputError, match=r"has LoRA weights for dense, which is quantized .* layer.enable_lora\(2\)"):
+        quantized.load_own_variables(store | {"2": np.ones(3)})

@@ -78,8 +78,8 @@ def test_filters_and_precision(tmp_path: Path) -> None:
     case = BY_NAME["ForTokenClassification"]
     model, (inputs, _) = case.model(dtype="mixed_bfloat16"), case.data()
     expected = model(inputs).logits
-    model.quantize("int8", filters="feed_forward")
-    assert [layer.name for layer in adaptable(model) if layer.quantization_mode] == ["output", "intermediate"]
+    model.quantize("int8", filters="intermediate")
+    assert [layer.name for layer in adaptable(model) if layer.quantization_mode] == ["intermediate"]
     assert cosine(model(inputs).logits, expected) > 0.999 and model(inputs).logits.dtype == "bfloat16"
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

@@ -49,16 +49,19 @@ def make_signature(positional: Sequence[str], keyword_only: Sequence[str] = ()) 
     return inspect.Signature(parameters)
 
 
-def gather_arguments(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def gather_arguments(
+    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any], rank: int = 2
+) -> dict[str, Any]:
     """Returns the arguments of a call by name: only what was given and is not None, tensors converted.
 
-    The first argument may hold all of them: a dict by name, a list or tuple in order.
+    The first argument may hold all of them: a dict by name, a list or tuple in order. Numbers in lists that are nested
+    up to `rank` deep, the axes of the ids, are the first argument itself.
 
     Raises:
         ArgumentError: see `bind` and `spread_first`.
         InputError: see `to_tensor`.
     """
-    arguments = spread_first(signature, bind(signature, args, kwargs))
+    arguments = spread_first(signature, bind(signature, args, kwargs), rank)
     return {name: to_tensor(name, value) for name, value in arguments.items() if value is not None}
 
 
@@ -66,7 +69,7 @@ def make_call(signature: inspect.Signature) -> Callable[..., Any]:
     """Makes the ``call`` method of a model class; it hands the arguments to the model's ``forward(**arguments)``."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(**gather_arguments(signature, args, kwargs))
+        return self.forward(**gather_arguments(signature, args, kwargs, len(self.text_axes)))
 
     this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     # Keras reads the signature to find out what a model takes.
@@ -109,8 +112,8 @@ def merge(first: Mapping[str, Any], second: Mapping[str, Any], where: str) -> di
     return left | right
 
 
-def spread_first(signature: inspect.Signature, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Takes a dict, list or tuple given as the first argument apart; rows of numbers are one tensor and stay.
+def spread_first(signature: inspect.Signature, arguments: dict[str, Any], rank: int = 2) -> dict[str, Any]:
+    """Takes a dict, list or tuple given as the first argument apart; numbers nested up to `rank` are a tensor and stay.
 
     Raises:
         ArgumentError: as `bind`.
@@ -119,7 +122,7 @@ def spread_first(signature: inspect.Signature, arguments: dict[str, Any]) -> dic
     first = arguments.get(main)
     if isinstance(first, Mapping):
         inner = bind(signature, (), first)
-    elif isinstance(first, list | tuple) and not _is_numbers(first, depth=2):
+    elif isinstance(first, list | tuple) and not _is_numbers(first, depth=rank):
         inner = bind(signature, first, {})
     else:
         return arguments

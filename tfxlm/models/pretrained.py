@@ -76,7 +76,7 @@ class TFPreTrainedModel(StorableModel):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Applies the model; see the class for the arguments and outputs."""
         # Keras refuses an argument that holds tensors beside flags, so the first one is taken apart before Keras looks.
-        return super().__call__(**gather_arguments(self.signature, args, kwargs))
+        return super().__call__(**gather_arguments(self.signature, args, kwargs, len(self.text_axes)))
 
     def make_layers(self, config: Any) -> None:
         """Makes the layers; they are built afterwards, in `build`."""

@@ -205,6 +205,8 @@ def _destination(options: dict[str, Any]) -> dict[str, Any]:
         raise ArgumentError("token and use_auth_token are one option. Give token alone.")
     if old_token is not None:
         options["token"] = old_token
+    if options.get("create_pr") and options.get("revision") is not None:
+        raise ArgumentError("create_pr=True opens a pull request to the default branch. Leave revision out.")
     unknown = [name for name in options if name not in _DESTINATION]
     if unknown:
         raise ArgumentError(

@@ -66,7 +66,7 @@ class TaskModel(TFPreTrainedModel):
 class LanguageModeling(TaskModel):
     """Predicts the token at each position, or at chosen ones."""
 
-    labels: ClassVar[Labels] = Labels({"labels": "logits"}, rank=2)
+    labels: Labels = Labels({"labels": "logits"}, rank=2)
 
     def forward(self, return_dict: bool | None = None, training: bool | None = None, **arguments: Any) -> Any:
         """Computes the outputs; see the class."""
@@ -124,7 +124,7 @@ class SequenceClassification(TaskModel):
 class TokenClassification(TaskModel):
     """A label for each token."""
 
-    labels: ClassVar[Labels] = Labels({"labels": "logits"}, rank=2)
+    labels: Labels = Labels({"labels": "logits"}, rank=2)
     output_class: ClassVar[type[ModelOutput]] = TFTokenClassifierOutput
 
     def own_loss(self, labels: Mapping[str, Any], outputs: Mapping[str, Any], sample_weight: Any = None) -> Any:
@@ -148,12 +148,12 @@ class MultipleChoice(TaskModel):
     # Not the caller's: `forward` reads it from the words.
     head_arguments: ClassVar[tuple[str, ...]] = ("num_choices",)
 
-    def forward(self, **arguments: Any) -> Any:
+    def forward(self, return_dict: bool | None = None, training: bool | None = None, **arguments: Any) -> Any:
         """Computes the outputs; see the class."""
         words = arguments.get("input_ids", arguments.get("inputs_embeds"))
         if words is not None:
             arguments = self._flat(arguments, words)
-        return super().forward(**arguments)
+        return super().forward(return_dict, training, **arguments)
 
     def _flat(self, arguments: dict[str, Any], words: Any) -> dict[str, Any]:
         rank = 3 if "input_ids" in arguments else 4
@@ -175,9 +175,9 @@ class MultipleChoice(TaskModel):
                 del flat[name]
                 continue
             if not fits(tuple(value.shape[:2]), leading) or len(value.shape) != 2 + more:
-                axes = ("batch", "choices", "length", "dim")[: 2 + more]
+                expected = ", ".join(("batch", "choices", "length", "dim")[: 2 + more])
                 raise InputError(
-                    f"{name} must have shape ({', '.join(axes)}), with the batch and choices of the words {leading}; "
+                    f"{name} must have shape ({expected}), with the batch and choices of the words {leading}; "
                     f"got {tuple(value.shape)}."
                 )
             flat[name] = ops.reshape(value, (-1, *ops.shape(value)[2:]))
@@ -211,7 +211,7 @@ class _Spans(TaskModel):
 class SpanQuestionAnswering(_Spans):
     """Scores of the first and the last token of an answer."""
 
-    labels: ClassVar[Labels] = Labels(SPAN_TARGETS)
+    labels: Labels = Labels(SPAN_TARGETS)
     output_class: ClassVar[type[ModelOutput]] = TFQuestionAnsweringModelOutput
 
     def make_layers(self, config: Any) -> None:
@@ -238,7 +238,7 @@ class SpanQuestionAnswering(_Spans):
 class BeamQuestionAnswering(_Spans):
     """The best answers, and whether there is one."""
 
-    labels: ClassVar[Labels] = Labels(
+    labels: Labels = Labels(
         {**SPAN_TARGETS, "is_impossible": "answer_class_logits"},
         optional={"is_impossible": "cls_index"},
         needed_by_call=True,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.backend import with_mask
+from tfxlm.backend import num_replicas, shared_evenly, sum_over_replicas, with_mask
 from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, is_integer
 from tfxlm.models.arrangement import Arrangement
@@ -29,7 +29,7 @@ class OwnLossModel(keras.Model):
     metrics those do so that are means over examples, as accuracies are, and with `weighted_metrics` all others.
     """
 
-    labels: ClassVar[Labels] = Labels({"labels": "logits"})
+    labels: Labels = Labels({"labels": "logits"})
     positional_arguments: ClassVar[tuple[str, ...]] = ("input_ids",)
 
     def own_loss(self, labels: Mapping[str, Any], outputs: Mapping[str, Any], sample_weight: Any = None) -> Any:
@@ -87,7 +87,11 @@ class OwnLossModel(keras.Model):
     ) -> Any:
         """Returns the compiled loss of the main outputs, or the model's own when `compile` was given none."""
         if self._compile_loss is not None:
-            return super().compute_loss(x, *self._paired(x, y, y_pred, sample_weight), training)
+            if num_replicas() == 1:
+                return super().compute_loss(x, *self._paired(x, y, y_pred, sample_weight), training)
+            pairs = self._paired(x, y, y_pred, sample_weight, of_all=self._takes_means)
+            # Of a replica without rows, Keras returns no scalar.
+            return shared_evenly(ops.sum(super().compute_loss(x, *pairs, training)))
         labels, weights = self.labels.named(x, y), self.labels.weights(sample_weight)
         self.labels.check_complete(labels)
         one = weights.get(next(iter(self.labels.targets)))
@@ -137,6 +141,14 @@ class OwnLossModel(keras.Model):
             if f"random_{index}" in keys:
                 state.assign(store[f"random_{index}"])
 
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        # Keras would take the mean of the replicas' batches, which fails where they have different numbers of rows.
+        if iterator is not None and self._distribute_strategy is not None:
+            _, _, batches = next(iter(iterator))
+            results = self.distribute_strategy.experimental_local_results
+            iterator, data_batch = None, keras.tree.map_structure(lambda value: results(value)[0], next(batches))
+        super()._maybe_symbolic_build(iterator, data_batch)
+
     @property
     def _random_states(self) -> list[keras.Variable]:
         # Keras leaves them out of its files.
@@ -157,8 +169,19 @@ class OwnLossModel(keras.Model):
         names = (["loss"] if given else []) + [self.labels.targets[name] for name in given or self.labels.targets]
         return dict(zip(names, y_pred, strict=False))
 
-    def _paired(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
-        """Returns labels, outputs and weights as compiled losses and metrics take them: by output."""
+    @property
+    def _takes_means(self) -> bool:
+        """Whether all compiled losses are means over what counts."""
+        reductions = {getattr(loss, "reduction", "mean") for loss in keras.tree.flatten(self.loss)}
+        return reductions <= {"mean", "sum_over_batch_size"}
+
+    def _paired(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any, of_all: bool = False
+    ) -> tuple[Any, Any, Any]:
+        """Returns labels, outputs and weights as compiled losses and metrics take them: by output.
+
+        With `of_all`, weights make the sum of the replicas' means the mean over all of them.
+        """
         labels, outputs, given = self.labels.named(x, y), self._named(x, y_pred), self.labels.weights(sample_weight)
         true, predicted, weights = {}, {}, {}
         for name, value in labels.items():
@@ -172,6 +195,9 @@ class OwnLossModel(keras.Model):
             true[output], counts = self.countable(name, value, prediction)
             predicted[output] = prediction if counts is None else with_mask(prediction, counts)
             weight = _weights_of_losses(given.get(name), prediction, counts)
+            if of_all:
+                share = _share_of_replica(prediction, counts)
+                weight = ops.broadcast_to(share, ops.shape(prediction)[:-1]) if weight is None else weight * share
             if weight is not None:
                 weights[output] = weight
         return true, predicted, {output: weights.get(output) for output in true} if weights else None
@@ -189,6 +215,12 @@ def _weights_of_losses(weight: Any, output: Any, counts: Any) -> Any:
     if len(weight.shape) > len(counts.shape):
         weight = weight[..., 0]
     return weight * ops.cast(counts, "float32")
+
+
+def _share_of_replica(output: Any, counts: Any) -> Any:
+    """Returns how many times as much as on average counts on this replica."""
+    own = ops.cast(ops.shape(output)[0] if counts is None else ops.sum(ops.cast(counts, "float32")), "float32")
+    return own * num_replicas() / ops.maximum(sum_over_replicas(own), 1.0)
 
 
 def _bound(method: Any, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

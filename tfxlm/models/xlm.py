@@ -127,7 +127,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
 
     architecture: ClassVar[str] = "XLMModel"
     has_head: ClassVar[bool] = False
-    labels: ClassVar[Labels] = Labels({"labels": "last_hidden_state"})
+    labels: Labels = Labels({"labels": "last_hidden_state"})
     positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, "training")
     keyword_arguments: ClassVar[tuple[str, ...]] = ("cache_position",)
 

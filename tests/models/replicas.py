@@ -1,0 +1,60 @@
+"""A program that trains each class on one device and on two, and prints what came of it as JSON.
+
+It is a process of its own because logical devices must be configured before TensorFlow starts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+CPU = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+import keras  # noqa: E402
+
+from tests.models.cases import CASES, ROWS, Case  # noqa: E402
+from tests.models.test_keras_fit import losses_of, plain  # noqa: E402
+
+WEIGHT = np.array([1, 0, 2, 1, 0.5, 0, 3], np.float32)
+
+
+def train(case: Case, strategy: Any, loss: str, **options: Any) -> dict[str, Any]:
+    """Batches of 3, 3 and 1 rows: the devices get 2 and 1 rows, and in the end 1 and none."""
+    with strategy.scope():
+        if not case.loss_function:
+            options["metrics"] = {next(iter(case.targets)): ["accuracy"]}
+        if loss == "compiled":
+            options["loss"] = losses_of(case)
+        model = case.compiled(keras.optimizers.SGD(0.1, momentum=0.9), **options)
+    inputs, labels = case.data()
+    weight = () if loss == "own" else (WEIGHT,)
+    data = tf.data.Dataset.from_tensor_slices((inputs, plain(labels), *weight)).batch(3)
+    history = model.fit(data, epochs=2, verbose=0).history
+    return {
+        "loss": history["loss"],
+        "metrics": [values for name, values in history.items() if "accuracy" in name],
+        "evaluated": model.evaluate(inputs, plain(labels), batch_size=ROWS, verbose=0, return_dict=True)["loss"],
+        "predicted": np.asarray(model.predict(inputs, batch_size=3, verbose=0)[0], np.float64).tolist(),
+        "weights": [np.asarray(weight).ravel().tolist() for weight in model.get_weights()],
+    }
+
+
+def main() -> None:
+    """Eager, as tracing costs seconds for each number of rows on each device; one class in graphs."""
+    one, two = tf.distribute.OneDeviceStrategy("/cpu:0"), tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
+    runs = [(case, loss, {"run_eagerly": True}) for case in CASES for loss in ("own", "compiled")]
+    runs.append((CASES[4], "own", {}))
+    runs = [run for run in runs if not sys.argv[1:] or str(run[0]) in sys.argv[1:]]
+    for case, loss, options in runs:
+        results = {name: train(case, strategy, loss, **options) for name, strategy in {"one": one, "two": two}.items()}
+        mode = "eager" if options else "graph"
+        print(json.dumps({"class": str(case), "loss": loss, "mode": mode, **results}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

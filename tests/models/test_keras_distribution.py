@@ -1,0 +1,42 @@
+"""`MirroredStrategy` on two CPU devices learns what one learns, in every class, however unevenly labels are spread."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.models.cases import CASES
+
+ROOT = Path(__file__).parents[2]
+RUNS = [(str(case), loss, "eager") for case in CASES for loss in ("own", "compiled")]
+RUNS.append((str(CASES[4]), "own", "graph"))
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[tuple[str, str, str], dict[str, Any]]:
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.models.replicas"],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-5000:]
+    lines = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    return {(line["class"], line["loss"], line["mode"]): line for line in lines}
+
+
+@pytest.mark.parametrize(("name", "loss", "mode"), RUNS)
+def test_two_devices_learn_as_one(results: Any, name: str, loss: str, mode: str) -> None:
+    one, two = (results[name, loss, mode][devices] for devices in ("one", "two"))
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert two["metrics"] == [pytest.approx(values) for values in one["metrics"]]
+    assert two["evaluated"] == pytest.approx(one["evaluated"], rel=1e-5)
+    np.testing.assert_allclose(two["predicted"], one["predicted"], atol=1e-4)
+    assert len(two["weights"]) == len(one["weights"]) > 10
+    for left, right in zip(two["weights"], one["weights"], strict=True):
+        np.testing.assert_allclose(left, right, atol=1e-5)
