@@ -1,4 +1,4 @@
-"""Runs the benchmarks and prints one table.
+"""Runs the benchmarks and prints a table of each.
 
 Every ratio is of medians of interleaved rounds in one run; a peer is compared by the better of its modes.
 """
@@ -22,11 +22,12 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    rows = [
-        row for name in options.names or NAMES for row in import_module(f"benchmarks.{name}").run(rounds=options.rounds)
-    ]
-    print_table(rows)
-    return 0 if all(row.holds for row in rows) else 1
+    holds = True
+    for name in options.names or NAMES:
+        rows = import_module(f"benchmarks.{name}").run(rounds=options.rounds)
+        print_table(name, rows)
+        holds &= all(row.holds for row in rows)
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":

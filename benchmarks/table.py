@@ -63,9 +63,9 @@ def rows_beside(
     ]
 
 
-def print_table(rows: Iterable[Row]) -> None:
-    """Prints the table."""
-    table = Table("work", "who", "median", "ratio", "compared with", "bound", title="Benchmarks")
+def print_table(title: str, rows: Iterable[Row]) -> None:
+    """Prints the table of one benchmark."""
+    table = Table("work", "who", "median", "ratio", "compared with", "bound", title=title)
     for row in rows:
         bound = "" if row.bound is None else f"{row.bound:.2f} {'kept' if row.holds else 'MISSED'}"
         table.add_row(row.work, row.who, f"{row.value:.3g} {row.unit}", f"{row.ratio:.2f}", row.compared, bound)

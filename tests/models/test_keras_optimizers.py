@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models.cases import CASES, IGNORED, ROWS, Arrays, Case
+from tests.models.cases import CASES, IGNORED, Arrays, Case
 from tests.models.test_keras_fit import dataset, plain
 
 PARTS = (slice(0, 4), slice(4, None))  # batches of 4 rows and 3
@@ -44,18 +44,18 @@ def assert_weights(model: Any, expected: list[np.ndarray]) -> None:
 def steps(case: Case, rate: float) -> list[list[np.ndarray]]:
     """Weights before and after each step of gradient descent over the batches."""
     model = case.model()
-    history = [[np.array(weight) for weight in model.trainable_weights]]
+    history = [[weight.numpy() for weight in model.trainable_weights]]
     for rows in PARTS:
         for weight, gradient in zip(model.trainable_weights, gradients(case, model, rows), strict=True):
             weight.assign_sub(rate * gradient)
-        history.append([np.array(weight) for weight in model.trainable_weights])
+        history.append([weight.numpy() for weight in model.trainable_weights])
     return history
 
 
 def test_gradient_accumulation(case: Case) -> None:
     """Two batches make one step, along the mean of their gradients."""
     model = case.model()
-    before = [np.array(weight) for weight in model.trainable_weights]
+    before = [weight.numpy() for weight in model.trainable_weights]
     both = zip(*(gradients(case, model, rows) for rows in PARTS), strict=True)
     expected = [weight - 0.1 * (a + b) / 2 for weight, (a, b) in zip(before, both, strict=True)]
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
@@ -72,7 +72,7 @@ def test_averages_of_weights(case: Case) -> None:
     inputs, labels = case.data()
     _, first, second = steps(case, 0.1)
     average = [0.75 * a + 0.25 * b for a, b in zip(first, second, strict=True)]
-    for frequency in (None, 2):
+    for frequency in (None, 2) if case is CASES[0] else (None,):
         optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=frequency)
         model = case.compiled(optimizer, run_eagerly=True)
         model.fit(inputs, plain(labels), batch_size=4, shuffle=False, verbose=0)
@@ -90,7 +90,7 @@ def test_weight_decay_with_exclusions(case: Case) -> None:
     optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     case.compiled(optimizer, model=model, run_eagerly=True)
-    before = [np.array(weight) for weight in model.trainable_weights]
+    before = [weight.numpy() for weight in model.trainable_weights]
     model.train_on_batch(inputs, labels)
     decayed = 0
     for weight, value in zip(model.trainable_weights, before, strict=True):
@@ -111,7 +111,7 @@ def test_freezing(case: Case, frozen: str) -> None:
     assert {weight.path for weight in model.trainable_weights} == {w.path for w in model.weights} - fixed
     learned = model.num_parameters(only_trainable=True)
     assert learned == model.num_parameters() - sum(int(np.prod(weight.shape)) for weight in body.weights)
-    before = {weight.path: np.array(weight) for weight in model.weights}
+    before = {weight.path: weight.numpy() for weight in model.weights}
     inputs, labels = case.data()
     if not learned:  # the class without a head has nothing else
         return
@@ -143,8 +143,7 @@ def test_mixed_precision(case: Case, policy: str) -> None:
                for name, value in predicted.items() if name not in kept)  # fmt: skip
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("name", ["compiled", "own"])
+@pytest.mark.parametrize(("policy", "name"), [("mixed_bfloat16", "compiled"), ("mixed_float16", "own")])
 def test_mixed_precision_in_graphs(policy: str, name: str) -> None:
     case = CASES[4]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if name == "compiled" else None
@@ -152,4 +151,3 @@ def test_mixed_precision_in_graphs(policy: str, name: str) -> None:
     inputs, labels = case.data()
     history = model.fit(dataset(inputs, plain(labels)), epochs=10, verbose=0).history
     assert history["loss"][-1] < 0.7 * history["loss"][0] and history["accuracy"][-1] > history["accuracy"][0]
-    assert len(history["loss"]) == 10 and ROWS == 7

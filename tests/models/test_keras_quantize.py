@@ -59,12 +59,13 @@ def test_quantized_models(case: Case, tmp_path: Path) -> None:
         model.save_pretrained(tmp_path / "checkpoint")
 
 
+@pytest.mark.parametrize("case", [BY_NAME["WithLMHeadModel"], BY_NAME["ForQuestionAnswering"]], ids=str)
 def test_lora_on_top(case: Case, tmp_path: Path) -> None:
     """A quantized body with LoRA learns, and goes on from a file as if there had been none."""
     model = quantized(case)
     model.enable_lora(2)
     case.compiled(keras.optimizers.Adam(1e-2), model=model, run_eagerly=True)
-    losses = fit(case, model, 4)
+    losses = fit(case, model, 3)
     assert losses[-1] < losses[0]
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

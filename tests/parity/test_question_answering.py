@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*has no langs")
 def test_beam(case: Case) -> None:
     batch, real = case.batch()
     given = {name: batch.pop(name) for name in CALLS["all"][0]}
-    for what, (names, fields) in CALLS.items():
+    for what, (names, fields) in case.sampled(CALLS.items(), every=2):
         inputs = batch | {name: given[name] for name in names}
         ours, reference = case.model(inputs), run_reference(case, inputs)
         assert set(ours) == fields, what

@@ -20,10 +20,9 @@ _NO_NAMES = "Weight names are those of the PyTorch classes: rename the tensors i
 
 _LIMITS: Limits = {
     "attn_implementation": (("eager", "sdpa"), "There is one implementation of attention; leave the option out."),
-    "from_tf": ((False,), "Files of TensorFlow classes (tf_model.h5) are not read: load them with transformers 4 and "
-                "save them from the PyTorch class."),
-    "from_flax": ((False,), "Flax files are not read: load them with transformers 4 and save them from the PyTorch "
-                  "class."),
+    "from_tf": ((False,), "Files of TensorFlow classes (tf_model.h5) are not read: with transformers 4, copy the model "
+                "into its PyTorch class by load_tf2_model_in_pytorch_model, and save that."),
+    "from_flax": ((False,), "Flax files are not read: give a folder with safetensors."),
     "quantization_config": ((), _QUANTIZE),
     "load_in_8bit": ((False,), _QUANTIZE),
     "load_in_4bit": ((False,), _QUANTIZE),
