@@ -129,3 +129,10 @@ def test_flipped_bytes_never_escape_the_error_tree(tmp_path: Path) -> None:
         except TFXLMError:
             refused += 1
     assert refused > 100
+
+
+def test_a_file_of_tensorflow_classes(tmp_path: Path) -> None:
+    tensors = {"kernel": np.zeros((2, 3), np.float32)}
+    safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "tf"})
+    with pytest.raises(UnsupportedFileError, match=r"written by a TensorFlow class of transformers.*load_tf2_model_in"):
+        open_checkpoint(tmp_path)

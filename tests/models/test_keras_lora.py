@@ -74,7 +74,7 @@ def test_backbones(case: Case) -> None:
     """What `enable_lora` of a model leaves to learn: LoRA, the biases beside it, and the head."""
     model = case.model()
     model.enable_lora(RANK, lora_alpha=4)
-    body = [weight for weight in model.transformer.trainable_weights]
+    body = model.transformer.trainable_weights
     assert {weight.name for weight in body} == {"lora_kernel_a", "lora_kernel_b", "bias"}
     assert {weight.path.split("/")[-2] for weight in body} == {"query", "value"}
     head = [weight for weight in model.weights if "/transformer/" not in weight.path]

@@ -38,50 +38,6 @@ def classifier(small: XLMConfig) -> TFXLMForSequenceClassification:
     return model
 
 
-def expected_loss(model: Any, inputs: dict[str, np.ndarray], weight: np.ndarray | None = None) -> float:
-    logits = np.asarray(model(inputs).logits, np.float64)
-    each = np.log(np.exp(logits).sum(-1)) - logits[range(len(LABELS)), LABELS]
-    return float((each * (1 if weight is None else weight)).mean())
-
-
-def batches(inputs: dict[str, np.ndarray], *more: np.ndarray, size: int = 4) -> tf.data.Dataset:
-    return tf.data.Dataset.from_tensor_slices((inputs, *more)).batch(size)  # 4 and 3 examples
-
-
-def test_ways_to_give_labels(classifier: Any, inputs: dict[str, np.ndarray]) -> None:
-    accuracy = (np.asarray(classifier(inputs).logits).argmax(-1) == LABELS).mean()
-    inside = inputs | {"labels": LABELS}
-    expected = expected_loss(classifier, inputs)
-    ways: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
-        ((inputs, LABELS), {"batch_size": 7}),
-        ((inside,), {"batch_size": 7}),
-        ((batches(inputs, LABELS),), {}),
-        ((tf.data.Dataset.from_tensor_slices(inside).batch(4),), {}),
-    ]
-    for args, options in ways:
-        result = classifier.evaluate(*args, **options, verbose=0, return_dict=True)
-        assert result["loss"] == pytest.approx(expected, rel=1e-5)
-        assert result["accuracy"] == pytest.approx(accuracy)
-        history = classifier.fit(*args, **options, verbose=0, shuffle=False).history
-        assert history["loss"][0] == pytest.approx(expected, rel=1e-5)
-        assert history["accuracy"][0] == pytest.approx(accuracy)
-
-
-def test_sample_weight(classifier: Any, inputs: dict[str, np.ndarray]) -> None:
-    weight = np.array([1, 0, 2, 1, 0.5, 0, 3], np.float32)
-    result = classifier.evaluate(inputs, LABELS, sample_weight=weight, batch_size=7, verbose=0)
-    assert result[0] == pytest.approx(expected_loss(classifier, inputs, weight), rel=1e-5)
-    assert classifier.train_on_batch(inputs, LABELS, sample_weight=weight)[0] == pytest.approx(result[0], rel=1e-5)
-
-
-def test_predict(classifier: Any, inputs: dict[str, np.ndarray]) -> None:
-    expected = classifier(inputs).logits
-    for x in (inputs, inputs | {"labels": LABELS}, batches(inputs, LABELS), tf.data.Dataset.from_tensors(inputs)):
-        predicted = classifier.predict(x, batch_size=None if isinstance(x, tf.data.Dataset) else 3, verbose=0)
-        assert list(predicted) == ["logits"]
-        np.testing.assert_allclose(predicted.logits, expected, atol=1e-5)
-
-
 def test_no_labels(classifier: Any, inputs: dict[str, np.ndarray]) -> None:
     with pytest.raises(InputError, match=r'no labels to learn from\. Give them as y, in \(x, y\) batches, or as x\["'):
         classifier.fit(inputs, verbose=0)
@@ -96,19 +52,6 @@ def test_model_without_a_loss(small: XLMConfig, inputs: dict[str, np.ndarray]) -
     target = np.zeros((7, 6, 16), np.float32)
     expected = np.mean(np.square(model(inputs).last_hidden_state))
     assert model.evaluate(inputs, target, verbose=0, batch_size=7) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("return_dict", [True, False])
-def test_compiled_loss_and_hidden_states_in_the_outputs(
-    small: XLMConfig, inputs: dict[str, np.ndarray], return_dict: bool
-) -> None:
-    model = perturb(TFXLMForSequenceClassification(small.replace(output_hidden_states=True, return_dict=return_dict)))
-    model.compile(
-        keras.optimizers.SGD(0.0), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True
-    )
-    expected = expected_loss(perturb(TFXLMForSequenceClassification(small)), inputs)
-    assert model.evaluate(inputs, LABELS, verbose=0, batch_size=7) == pytest.approx(expected, rel=1e-5)
-    assert model.evaluate(inputs | {"labels": LABELS}, verbose=0, batch_size=7) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
@@ -145,32 +88,6 @@ def test_labels_that_do_not_fit_leave_the_configuration(small: XLMConfig, inputs
     assert model.config.problem_type is None
     assert np.isfinite(model(inputs, labels=LABELS).loss)
     assert model.config.problem_type == "single_label_classification"
-
-
-def test_xla_trains_as_the_graph_does(small: XLMConfig, inputs: dict[str, np.ndarray]) -> None:
-    losses = []
-    for jit_compile in (False, True):
-        model = perturb(TFXLMForSequenceClassification(small))
-        model.compile(keras.optimizers.Adam(1e-3), jit_compile=jit_compile)
-        losses.append(model.fit(inputs, LABELS, batch_size=7, epochs=4, verbose=0).history["loss"])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
-    assert losses[0][-1] < losses[0][0]
-
-
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_learns(small: XLMConfig, inputs: dict[str, np.ndarray], policy: str) -> None:
-    model = TFXLMForSequenceClassification(small, dtype=policy)
-    optimizer: Any = keras.optimizers.Adam(1e-2)
-    if policy == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(optimizer)
-    losses = model.fit(batches(inputs, LABELS), epochs=12, shuffle=False, verbose=0).history["loss"]
-    assert np.all(np.isfinite(losses)) and losses[-1] < 0.7 * losses[0]
-    assert model(inputs).logits.dtype == policy.removeprefix("mixed_")
-    assert all(weight.dtype == "float32" for weight in model.weights)
-    exact = TFXLMForSequenceClassification(small)
-    exact.set_weights(model.get_weights())
-    np.testing.assert_allclose(np.asarray(model(inputs).logits, np.float32), exact(inputs).logits, atol=0.1)
 
 
 @pytest.mark.parametrize("remove_padding", [True, False])

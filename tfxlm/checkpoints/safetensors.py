@@ -48,7 +48,7 @@ def read_safetensors(file: MappedFile) -> dict[str, TensorEntry]:
 
     Raises:
         CorruptFileError: the file is truncated or contradicts itself.
-        UnsupportedFileError: a tensor has a dtype that is not supported.
+        UnsupportedFileError: a tensor has a dtype that is not supported, or the file is one of TensorFlow classes.
     """
     length = int.from_bytes(file.map[:8], "little")
     if file.size < 8 or length > MAX_HEADER_BYTES or 8 + length > file.size:
@@ -60,6 +60,11 @@ def read_safetensors(file: MappedFile) -> dict[str, TensorEntry]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise _corrupt(file, "'__metadata__' is not a mapping of strings")
+    if metadata.get("format") == "tf":
+        raise UnsupportedFileError(
+            f"'{file.path}' was written by a TensorFlow class of transformers, under names and in shapes of its own. "
+            "With transformers 4, copy the model into its PyTorch class (load_tf2_model_in_pytorch_model), and save it."
+        )
     entries = {name: _entry(file, 8 + length, name, spec) for name, spec in header.items()}
     _check_layout(file, 8 + length, entries)
     return entries

@@ -21,6 +21,7 @@ class _Adaptable(keras.layers.Layer):
     gradient ever reaches them again.
     """
 
+    lora_enabled: bool
     # The attributes of weight and LoRA factors.
     adapted: ClassVar[tuple[str, str, str]]
 
@@ -45,7 +46,7 @@ class _Adaptable(keras.layers.Layer):
         Raises:
             InputError: when it has none, and its weight is quantized.
         """
-        keys = list(store.keys())  # noqa: SIM118 (stores of Keras are no mappings)
+        keys = list(store.keys())
         super().load_own_variables({key: store[key] for key in keys if not key.startswith("lora_")})
         if LORA[0] not in keys:
             return

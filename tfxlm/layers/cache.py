@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfxlm.backend import check_range, known_value, register_mapping, slice_update, to_int32
@@ -108,11 +109,15 @@ def make_cache(
         head_dim: width of one head.
         dtype: of keys and values: the compute dtype of the layers.
 
+    In functions compiled with XLA, nothing checks that the tokens still fit: there a cache must be long enough.
+
     Raises:
         InputError: when `max_length` is not a positive integer.
     """
-    if not isinstance(max_length, int) or max_length < 1:
+    if not isinstance(max_length, int | np.integer) or max_length < 1:
         raise InputError(f"A cache's max_length must be a positive integer, got {max_length!r}.")
+
+    max_length = int(max_length)
 
     def empty() -> tuple[Any, ...]:
         return tuple(ops.zeros((batch_size, heads, max_length, head_dim), dtype) for heads in heads_per_layer)

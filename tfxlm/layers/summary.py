@@ -63,9 +63,7 @@ class SequenceSummary(keras.layers.Layer):
         self.output_dim = projection_dim or dim
         self.activation = keras.activations.get(activation)
         self.summary = (
-            Dense(
-                projection_dim, kernel_initializer=kernel_initializer, name="summary", dtype=self.dtype_policy
-            )
+            Dense(projection_dim, kernel_initializer=kernel_initializer, name="summary", dtype=self.dtype_policy)
             if projection_dim
             else None
         )

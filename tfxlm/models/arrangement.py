@@ -114,7 +114,8 @@ class Arrangement:
 
     def element(self, element: Any, class_weight: Mapping[int, float] | None = None) -> tuple[Any, ...]:
         """Arranges what a stream of batches yields: x, (x,), (x, y) or (x, y, sample_weight)."""
-        x, y, sample_weight = self.batch(*keras.utils.unpack_x_y_sample_weight(element), class_weight)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(element)
+        x, y, sample_weight = self.batch(x, y, sample_weight, class_weight)
         return (x, y, sample_weight)[: 3 if sample_weight is not None else 2 if y is not None else 1]
 
     def _stream(self, data: Any, class_weight: Mapping[int, float] | None = None) -> Any:
@@ -168,5 +169,3 @@ def _ones(labels: Any) -> Any:
 
 def _is_arrays(data: Any) -> bool:
     return isinstance(data, Mapping | list | tuple) or hasattr(data, "shape")
-
-

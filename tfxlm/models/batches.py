@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
 from tfxlm.errors import InputError
@@ -81,13 +82,22 @@ class Labels:
             return self._by_argument(sample_weight, "sample_weight")
         return dict.fromkeys(self.targets, sample_weight)
 
-    def by_output(self, values: Any) -> Any:
-        """Names what `compile` was given for each output: by label, or in order. Anything else stays as it is."""
+    def by_output(self, values: Any, is_spread: bool = False) -> Any:
+        """Names what `compile` was given for each output: by label, or in order.
+
+        Args:
+            values: a mapping, a list with one for each, or anything else, which stays as it is.
+            is_spread: whether anything else is given to each output that is always there, as Keras does with losses,
+                but not with metrics.
+        """
         if isinstance(values, Mapping):
             return {self.targets.get(name, name): value for name, value in values.items()}
         is_one_each = isinstance(values, list | tuple) and len(self.required) <= len(values) <= len(self.targets)
         if is_one_each and len(self.targets) > 1:
             return dict(zip(self.targets.values(), values, strict=False))
+        if is_spread and values and len(self.targets) > 1:
+            each = list(values) if isinstance(values, list | tuple) else [values]
+            return {self.targets[name]: [_copied(value) for value in each] for name in self.required}
         return values
 
     def _by_argument(self, values: Any, what: str) -> dict[str, Any]:
@@ -96,6 +106,9 @@ class Labels:
         is_several = isinstance(values, list | tuple) and all(hasattr(value, "shape") for value in values)
         if not is_several:
             values = [values if hasattr(values, "shape") else np.asarray(values)]
+            if what == "y" and len(self.required) > 1 and tuple(values[0].shape[1:]) == (len(self.required),):
+                # A column for each label.
+                return {name: values[0][:, column] for column, name in enumerate(self.required)}
         if len(values) > len(self.targets):
             raise InputError(
                 f"{what} has {len(values)} arrays, but the model learns from {len(self.targets)}: "
@@ -108,6 +121,11 @@ class Labels:
         if name not in self.targets and name not in arguments:
             raise InputError(f"{what} has no place for {name!r}. The model learns from: {', '.join(self.targets)}.")
         return arguments.get(name, name)
+
+
+def _copied(metric: Any) -> Any:
+    """A metric has a state, so that no two outputs can share it."""
+    return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
 
 
 def _has(x: Any, name: str) -> bool:

@@ -14,6 +14,7 @@ from keras import ops
 
 from tfxlm.backend import forget_compilation, replace_weight
 from tfxlm.configs import PreTrainedConfig
+from tfxlm.configs.checks import heads_by_layer
 from tfxlm.errors import ConfigError, InputError
 from tfxlm.layers import TiedProjection
 from tfxlm.models.training import OwnLossModel
@@ -192,8 +193,8 @@ class AlterableModel(OwnLossModel):
         """
         before = {layer: set(heads) for layer, heads in self.config.pruned_heads.items()}
         after = {layer: set(heads) for layer, heads in before.items()}
-        for layer, heads in heads_to_prune.items():
-            after.setdefault(int(layer), set()).update(int(head) for head in heads)
+        for layer, heads in heads_by_layer(heads_to_prune, "heads_to_prune").items():
+            after.setdefault(layer, set()).update(heads)
         changed = [layer for layer, heads in after.items() if heads != before.get(layer, set())]
         config = self.config.replace(pruned_heads={layer: sorted(heads) for layer, heads in after.items()})
         attentions = {layer: self.base_model.encoder.blocks[layer].attention for layer in changed}
@@ -239,6 +240,7 @@ def _check_plain(layers: Iterable[Any]) -> None:
 
 
 def _assign(weight: keras.Variable, value: Any, name: str) -> None:
+    value = ops.convert_to_tensor(value)
     if tuple(value.shape) != tuple(weight.shape):
         raise InputError(
             f"{name} must have shape {tuple(weight.shape)}, got {tuple(value.shape)}. For another number of words, "

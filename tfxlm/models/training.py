@@ -52,12 +52,13 @@ class OwnLossModel(keras.Model):
             labels: as they were given.
             output: what they belong to.
         """
-        if not is_integer(labels) or output.shape[-1] == 1:
+        if output.shape[-1] == 1:
             return labels, None
-        if len(labels.shape) == len(output.shape) and labels.shape[-1] == 1:
+        if is_integer(labels) and len(labels.shape) == len(output.shape) and labels.shape[-1] == 1:
             labels = labels[..., 0]
         if len(labels.shape) != len(output.shape) - 1:
             return labels, None
+        # With an axis less they are ids, whatever their type.
         counts = ops.not_equal(labels, IGNORED_LABEL)
         return ops.where(counts, labels, ops.zeros_like(labels)), counts
 
@@ -68,11 +69,14 @@ class OwnLossModel(keras.Model):
         of an output or of its label.
         """
         arguments = _bound(keras.Model.compile, self, args, kwargs)
-        if isinstance(arguments.get("loss"), str) and arguments["loss"] in OWN_LOSS:
+        loss = arguments.get("loss")
+        # Scripts for `transformers` 4 also say so by a loss of the output "loss".
+        is_own = loss in OWN_LOSS if isinstance(loss, str) else isinstance(loss, Mapping) and set(loss) == {"loss"}
+        if is_own:
             del arguments["loss"]
         for name in PER_OUTPUT:
             if name in arguments:
-                arguments[name] = self.labels.by_output(arguments[name])
+                arguments[name] = self.labels.by_output(arguments[name], is_spread="metrics" in name)
         # Keras keeps what an earlier call gave and this one leaves out.
         self.loss = self._compile_loss = self._compile_metrics = None
         super().compile(**arguments)
@@ -135,7 +139,7 @@ class OwnLossModel(keras.Model):
 
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote."""
-        keys = list(store.keys())  # noqa: SIM118 (stores of Keras are no mappings)
+        keys = list(store.keys())
         super().load_own_variables({key: store[key] for key in keys if not key.startswith("random_")})
         for index, state in enumerate(self._random_states):
             if f"random_{index}" in keys:
@@ -175,9 +179,7 @@ class OwnLossModel(keras.Model):
         reductions = {getattr(loss, "reduction", "mean") for loss in keras.tree.flatten(self.loss)}
         return reductions <= {"mean", "sum_over_batch_size"}
 
-    def _paired(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any, of_all: bool = False
-    ) -> tuple[Any, Any, Any]:
+    def _paired(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, of_all: bool = False) -> tuple[Any, Any, Any]:
         """Returns labels, outputs and weights as compiled losses and metrics take them: by output.
 
         With `of_all`, weights make the sum of the replicas' means the mean over all of them.

@@ -41,6 +41,10 @@ class TFXLMPreTrainedModel(TFPreTrainedModel):
     def make_cache(self, batch_size: Any, max_length: int | None = None) -> KeyValueCache:
         """Makes an empty cache, for calls that bring one or several new tokens of a text at a time.
 
+        Positions go on counting by slots, padding included, as they do in one call with all tokens. Where prompts of
+        different lengths are padded on the right, give the `position_ids` of the tokens that follow, or the answer to a
+        row depends on the longest prompt of its batch. Compiled with XLA, nothing checks that tokens still fit.
+
         Args:
             batch_size: rows.
             max_length: most tokens of a row, padding included; `max_position_embeddings` by default.
