@@ -17,32 +17,35 @@ tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfigur
 
 import keras  # noqa: E402
 
-from tests.models.cases import CASES, ROWS, Case  # noqa: E402
+from tests.models.cases import CASES, Case  # noqa: E402
 from tests.models.test_keras_fit import losses_of, plain  # noqa: E402
 
 # The class without a loss of its own, one with a label for each token, and one with several labels.
 COMPILED = (CASES[0], CASES[4], CASES[6])
 
-WEIGHT = np.array([1, 0, 2, 1, 0.5, 0, 3], np.float32)
+WEIGHT = np.array([1, 0.5, 2, 3], np.float32)
 
 
 def train(case: Case, strategy: Any, loss: str, **options: Any) -> dict[str, Any]:
-    """Batches of 3, 3 and 1 rows: the devices get 2 and 1 rows, and in the end 1 and none."""
+    """Batches of 3 and 1 rows: the devices get 2 and 1 rows, and in the end 1 and none."""
     with strategy.scope():
         if not case.loss_function:
             options["metrics"] = {next(iter(case.targets)): ["accuracy"]}
         if loss == "compiled":
             options["loss"] = losses_of(case)
-        model = case.compiled(keras.optimizers.SGD(0.1, momentum=0.9), **options)
-    inputs, labels = case.data()
+        model = case.compiled(keras.optimizers.SGD(0.1), **options)
+    inputs, labels = ({name: value[:4] for name, value in arrays.items()} for arrays in case.data())
     weight = () if loss == "own" else (WEIGHT,)
     data = tf.data.Dataset.from_tensor_slices((inputs, plain(labels), *weight)).batch(3)
     history = model.fit(data, verbose=0).history
+    losses, predicted = history["loss"], [0.0]
+    if case is CASES[4]:  # one class only, as each number of rows costs time
+        losses = [*losses, model.evaluate(data, verbose=0, return_dict=True)["loss"]]
+        predicted = model.predict(inputs, batch_size=3, verbose=0)
     return {
-        "loss": history["loss"],
+        "losses": losses,
         "metrics": [values for name, values in history.items() if "accuracy" in name],
-        "evaluated": model.evaluate(inputs, plain(labels), batch_size=ROWS, verbose=0, return_dict=True)["loss"],
-        "predicted": np.asarray(model.predict(inputs, batch_size=ROWS, verbose=0)[0], np.float64).tolist(),
+        "predicted": np.asarray(predicted[0], np.float64).tolist(),
         "weights": [np.asarray(weight).ravel().tolist() for weight in model.get_weights()],
     }
 

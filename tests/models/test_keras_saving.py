@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.cases import BY_NAME, CASES, Case
+from tests.models.cases import BY_NAME, CASES, ROWS, Case
 from tests.models.test_keras_fit import losses_of, plain
 
 
@@ -18,16 +18,17 @@ def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 
 
-def fit(case: Case, model: Any, epochs: int, **options: Any) -> list[float]:
+def fit(case: Case, model: Any, epochs: int, size: int = ROWS, **options: Any) -> list[float]:
     inputs, labels = case.data()
     data = (inputs, plain(labels))
-    return model.fit(*data, batch_size=4, shuffle=False, epochs=epochs, verbose=0, **options).history["loss"]
+    return model.fit(*data, batch_size=size, shuffle=False, epochs=epochs, verbose=0, **options).history["loss"]
 
 
 def new(case: Case) -> Any:
     """With dropout, whose random state is part of what resuming needs."""
     keras.utils.set_random_seed(0)
-    return case.compiled(keras.optimizers.Adam(1e-2), model=case.model(dropout=0.2), run_eagerly=True)
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    return case.compiled(optimizer, model=case.model(dropout=0.2), run_eagerly=True)
 
 
 def assert_same(left: Any, right: Any) -> None:
@@ -59,7 +60,7 @@ class InterruptedRunError(Exception):
 
 
 class Interrupt(keras.callbacks.Callback):
-    """Ends a run in the middle of its second epoch."""
+    """Ends a run in the middle of its second epoch, of two batches."""
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self.model.optimizer.iterations == 3:
@@ -69,11 +70,11 @@ class Interrupt(keras.callbacks.Callback):
 def test_backup_and_restore(case: Case, tmp_path: Path) -> None:
     """A run that is interrupted and started again ends as one that was not."""
     whole = new(case)
-    losses = fit(case, whole, 3)
+    losses = fit(case, whole, 2, size=4)
     with pytest.raises(InterruptedRunError):
-        fit(case, new(case), 3, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup"), Interrupt()])
+        fit(case, new(case), 2, size=4, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup"), Interrupt()])
     again = new(case)
-    rest = fit(case, again, 3, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")])
+    rest = fit(case, again, 2, size=4, callbacks=[keras.callbacks.BackupAndRestore(tmp_path / "backup")])
     assert rest == losses[1:]
     assert_same(again, whole)
 
@@ -129,3 +130,11 @@ def test_frozen_layers_are_saved(tmp_path: Path) -> None:
     assert [weight.path for weight in again.trainable_weights] == [weight.path for weight in model.trainable_weights]
     assert fit(case, again, 1) == fit(case, model, 1)
     assert_same(again, model)
+
+
+def test_a_model_without_an_optimizer_is_saved(tmp_path: Path) -> None:
+    model = CASES[0].model()
+    model.compile(optimizer=None, loss="mse", run_eagerly=True)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.compiled and again.optimizer is None and again.loss == "mse"

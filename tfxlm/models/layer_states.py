@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -74,12 +76,27 @@ def restore_layer_states(model: keras.Model, states: Mapping[str, State]) -> Non
     for path, state in states.items():
         if layers[path].trainable != state["trainable"]:
             layers[path].trainable = state["trainable"]
-    for path, state in states.items():
-        if "quantization" in state:
-            config = keras.saving.deserialize_keras_object(state["quantization"]["config"])
-            layers[path].quantize(state["quantization"]["mode"], config=config)
-        if "lora" in state:
-            layers[path].enable_lora(**state["lora"])
+    with quick_replacement():
+        for path, state in states.items():
+            if "quantization" in state:
+                config = keras.saving.deserialize_keras_object(state["quantization"]["config"])
+                layers[path].quantize(state["quantization"]["mode"], config=config)
+            if "lora" in state:
+                layers[path].enable_lora(**state["lora"])
+
+
+@contextmanager
+def quick_replacement() -> Iterator[None]:
+    """Makes Keras replace the weights of layers in less time.
+
+    It collects garbage for each of them, which goes through all that the process holds: a quarter of a second with
+    TensorFlow loaded. Inside the block only what is new is looked at.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:

@@ -17,7 +17,7 @@ from tfxlm.checkpoints import LoadReport
 from tfxlm.configs import PreTrainedConfig
 from tfxlm.errors import ConfigError
 from tfxlm.models.calls import gather_arguments, make_call, make_signature
-from tfxlm.models.layer_states import enable_lora, layer_states, restore_layer_states
+from tfxlm.models.layer_states import enable_lora, layer_states, quick_replacement, restore_layer_states
 from tfxlm.models.options import dtype_policy
 from tfxlm.models.outputs import ModelOutput
 from tfxlm.models.storing import StorableModel
@@ -98,7 +98,7 @@ class TFPreTrainedModel(StorableModel):
 
     def quantize(self, mode: Any = None, config: Any = None, filters: Any = None, **options: Any) -> None:
         """Quantizes dense layers and embeddings, for example with mode "int8"; see `keras.Model.quantize`."""
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quick_replacement():
             # Keras warns of each dropout that it has nothing to quantize.
             warnings.filterwarnings("ignore", message=".*does not have a `quantize` method")
             super().quantize(mode, config=config, filters=filters, **options)
