@@ -76,25 +76,15 @@ def answers(
     return found
 
 
-# The C++ runtime makes one graph of all functions before it optimizes, and may join other kernels than Python does.
-ROUNDING = {"C API": 2e-6}
-
-
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_all_ways_give_equal_answers(kind: type, answers: dict[str, dict[Any, Answers]]) -> None:
-    """Texts and indices are equal, numbers to the bit but for `ROUNDING`."""
     expected = answers["gRPC"][kind]
     assert {name.partition("/")[0] for name in expected} == set(SIGNATURES)
     for way in ("REST, columns", "REST, rows", "saved_model.load", "C API"):
         answer = answers[way][kind]
         assert set(answer) == set(expected), way
         for name, value in expected.items():
-            found = answer[name].astype(value.dtype)
-            tolerance = ROUNDING.get(way) if value.dtype.kind == "f" else None
-            if tolerance is None:
-                np.testing.assert_array_equal(found, value, err_msg=f"{way}: {name}")
-            else:
-                np.testing.assert_allclose(found, value, rtol=tolerance, atol=tolerance, err_msg=f"{way}: {name}")
+            np.testing.assert_array_equal(answer[name].astype(value.dtype), value, err_msg=f"{way}: {name}")
 
 
 @pytest.mark.parametrize("key", [*CLASSES, *HALF], ids=str)

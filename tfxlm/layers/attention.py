@@ -81,14 +81,15 @@ class MultiHeadAttention(keras.layers.Layer):
     ) -> tuple[Any, Any, LayerCache | None]:
         """Attends; see the class."""
         asking, queries = (x, rows) if chosen is None else (chosen.take(x), chosen)
-        query = queries.split_heads(self.query(asking), self.num_heads)  # (batch, heads, query, head_dim)
+        # Scaled before the heads are split: beside the product, TensorFlow's C++ runtime joins the two into another
+        # kernel than its Python runtime does, and an export would answer with other last bits.
+        query = self.query(asking) / math.sqrt(self.head_dim)
+        query = queries.split_heads(query, self.num_heads)  # (batch, heads, query, head_dim)
         key = rows.split_heads(self.key(x), self.num_heads)
         value = rows.split_heads(self.value(x), self.num_heads)
         if past is not None:
             past = past.with_new(key, value)
             key, value = past.first(bias.shape[-1])
-        # TensorFlow makes one step of scale, product and bias where they follow each other like this.
-        query = query / math.sqrt(self.head_dim)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # (batch, heads, query, key)
         # The softmax is in float32 at least: half types would lose the tail, and the mask would overflow.
         scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
