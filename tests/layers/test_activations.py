@@ -54,5 +54,7 @@ def test_in_a_summary() -> None:
 
 def test_names() -> None:
     assert activation_named(None) is activation_named("") is ACTIVATIONS["linear"]
-    with pytest.raises(ConfigError, match=r"Unknown activation 'prelu'. Known are: gelu, .*, tanh; None for none"):
+    assert activation_named(keras.ops.softplus) is keras.ops.softplus
+    message = r"Unknown activation 'prelu'\. Known are: gelu, .*, tanh; None for none, or a function of tensors\.$"
+    with pytest.raises(ConfigError, match=message):
         activation_named("prelu")

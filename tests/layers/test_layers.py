@@ -105,7 +105,7 @@ def test_block(pre_norm: bool) -> None:
     name = "pre" if pre_norm else "post"
     block = randomise(TransformerBlock(DIM, HEADS, 20, activation=ACTIVATIONS["gelu"], norm=name, norm_epsilon=1e-3))
     rows = AllRows(tf.constant(MASK))
-    output, _, _ = block(rows.pack(tf.constant(X)), rows=rows, bias=attention_bias(tf.constant(MASK)))
+    output = block(rows.pack(tf.constant(X)), rows=rows, bias=attention_bias(tf.constant(MASK)))[0]
 
     def feed_forward(x: np.ndarray) -> np.ndarray:
         return dense(block.feed_forward.output_dense, gelu(dense(block.feed_forward.intermediate, x)))
@@ -131,18 +131,18 @@ def test_feed_forward_with_relu() -> None:
 def test_encoder_returns_what_it_passed_through() -> None:
     encoder = randomise(TransformerEncoder(2, DIM, [3, 1], inner_dim=8, activation="relu", norm="pre", final_norm=True))
     rows = RealRows(tf.constant(MASK))
-    x, states, attentions, _ = encoder(
+    x, states, attentions, cross_attentions, _ = encoder(
         rows.pack(tf.constant(X)), rows=rows, bias=attention_bias(tf.constant(MASK)),
         output_hidden_states=True, output_attentions=True,
     )  # fmt: skip
     assert [weights.shape[1] for weights in attentions] == [3, 1]
-    assert len(states) == 3
+    assert len(states) == 3 and cross_attentions is None
     np.testing.assert_array_equal(states[0], np.where(MASK[:, :, None], X, 0))
     np.testing.assert_array_equal(states[-1], rows.reveal(x))
     encoder.final_norm.gamma.assign(np.zeros(DIM))
     normalised = encoder(rows.pack(tf.constant(X)), rows=rows)[0]
     np.testing.assert_array_equal(normalised, np.broadcast_to(encoder.final_norm.beta, normalised.shape))
-    assert encoder(rows.pack(tf.constant(X)), rows=rows)[1:] == (None, None, None)
+    assert encoder(rows.pack(tf.constant(X)), rows=rows)[1:] == (None, None, None, None)
 
 
 def test_encoder_head_mask_for_one_layer_or_all() -> None:
@@ -152,7 +152,8 @@ def test_encoder_head_mask_for_one_layer_or_all() -> None:
     same = encoder(x, rows=rows, head_mask=tf.constant([1.0, 0.0, 1.0]))[0]
     both = encoder(x, rows=rows, head_mask=tf.constant([[1.0, 0.0, 1.0]] * 2))[0]
     np.testing.assert_array_equal(same, both)
-    _, _, weights, _ = encoder(x, rows=rows, head_mask=tf.constant([[1.0, 1, 1], [1, 0, 1]]), output_attentions=True)
+    given = tf.constant([[1.0, 1, 1], [1, 0, 1]])
+    weights = encoder(x, rows=rows, head_mask=given, output_attentions=True).attentions
     assert np.all(weights[1][:, 1] == 0) and np.all(np.asarray(weights[0]).sum(-1) > 0.99)
 
 
@@ -381,6 +382,6 @@ def test_chosen_positions_are_those_of_all(norm: str, causal: bool, remove_paddi
         results.append([states, *tape.gradient(loss, [x, *encoder.trainable_weights])])
     for ours, full in zip(*results, strict=True):
         np.testing.assert_allclose(ours, full, atol=2e-5)
-    output, _, _, _ = encoder(rows.pack(x), rows=rows, bias=attention_bias(mask, causal=causal))
+    output = encoder(rows.pack(x), rows=rows, bias=attention_bias(mask, causal=causal)).x
     expected = np.take_along_axis(np.asarray(rows.reveal(output)), positions.numpy()[:, :, None], axis=1)
     np.testing.assert_allclose(results[0][0], expected, atol=2e-5)

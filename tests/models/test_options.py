@@ -14,7 +14,14 @@ from safetensors.numpy import load_file
 from tests.checkpoints.torch_writer import state_archive
 from tests.models.battery import random_inputs
 from tests.models.test_loading import same_weights
-from tfxlm import TFXLMForMultipleChoice, TFXLMForSequenceClassification, TFXLMModel, XLMConfig
+from tfxlm import (
+    TFXLMForMultipleChoice,
+    TFXLMForSequenceClassification,
+    TFXLMModel,
+    TFXLMRobertaModel,
+    XLMConfig,
+    XLMRobertaConfig,
+)
 from tfxlm.errors import ArgumentError, CheckpointNotFoundError, ConfigError, InputError
 from tfxlm.models.loading import weights_by_path
 
@@ -142,6 +149,20 @@ def test_positional_arguments_of_a_class_of_ones_own(folder: Path, classifier: A
 
 
 # Saving
+
+
+def test_a_function_as_activation(tmp_path: Path) -> None:
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = XLMRobertaConfig(vocab_size=30, **shape, hidden_act=lambda x: keras.ops.relu(x))
+    model, ids = TFXLMRobertaModel(config), np.array([[0, 5, 6, 2]])
+    with pytest.raises(ConfigError, match=r"cannot hold hidden_act=<function .*save its weights alone \(model\.save_w"):
+        model.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+    model.save_weights(tmp_path / "own.weights.h5")
+    again, named = TFXLMRobertaModel(config), TFXLMRobertaModel(config.replace(hidden_act="relu"))
+    for other in (again, named):
+        other.load_weights(tmp_path / "own.weights.h5")
+        np.testing.assert_array_equal(other(ids).last_hidden_state, model(ids).last_hidden_state)
 
 
 def test_options_of_saving_that_are_refused(base: TFXLMModel, tmp_path: Path) -> None:

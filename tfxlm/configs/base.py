@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tfxlm.configs.checks import (
     FLAG,
+    INDEX,
     OPTIONAL_NAMES,
     POSITIVE,
     Rule,
@@ -20,9 +22,10 @@ from tfxlm.configs.checks import (
     int_values,
     one_of,
 )
+from tfxlm.configs.families import FAMILIES, family_of
 from tfxlm.configs.frozen import frozen, thawed
 from tfxlm.configs.hub_options import pop_hub_options
-from tfxlm.errors import ConfigError
+from tfxlm.errors import ConfigError, InputError
 from tfxlm.files import make_folder, read_json, resolve_folder, write_json
 
 CONFIG_FILE = "config.json"
@@ -52,7 +55,7 @@ class PreTrainedConfig:
         architectures: class names stored with a checkpoint.
         name_or_path: where the configuration came from.
         dtype: the dtype stored with a checkpoint (`torch_dtype` is accepted).
-        eos_token_id: end-of-sequence id for generation.
+        chunk_size_feed_forward: has no effect: in ``transformers`` it trades speed for memory, not numbers.
         **extra: unknown fields; kept and written back.
 
     Raises:
@@ -62,6 +65,16 @@ class PreTrainedConfig:
     model_type: ClassVar[str] = ""
     aliases: ClassVar[Mapping[str, str]] = {}
     checks: ClassVar[Mapping[str, Rule]] = {}
+    # Fields left out of ``config.json`` while they have their defaults: empty ones, and those of ours.
+    unwritten_defaults: ClassVar[tuple[str, ...]] = ("architectures", "pruned_heads", "chunk_size_feed_forward")
+    # Fields that may change when a model has been made already.
+    free_fields: ClassVar[frozenset[str]] = frozenset(
+        (
+            *("id2label", "label2id", "problem_type", "output_attentions", "output_hidden_states", "return_dict"),
+            *("architectures", "name_or_path", "dtype", "chunk_size_feed_forward", "extra"),
+            *("bos_token_id", "eos_token_id"),
+        )
+    )
 
     id2label: dict[int, str] = dataclasses.field(default_factory=dict, kw_only=True)
     label2id: dict[str, int] = dataclasses.field(default_factory=dict, kw_only=True)
@@ -74,7 +87,7 @@ class PreTrainedConfig:
     architectures: list[str] | None = dataclasses.field(default=None, kw_only=True)
     name_or_path: str = dataclasses.field(default="", kw_only=True)
     dtype: str | None = dataclasses.field(default=None, kw_only=True)
-    eos_token_id: int | None = dataclasses.field(default=None, kw_only=True)
+    chunk_size_feed_forward: int = dataclasses.field(default=0, kw_only=True)
 
     extra: dict[str, Any] = dataclasses.field(default_factory=dict, init=False)
 
@@ -102,9 +115,7 @@ class PreTrainedConfig:
             else:
                 given[field_name], names[field_name] = value, name
         for name, field in fields.items():
-            default = field.default if field.default is not dataclasses.MISSING else field.default_factory
-            fresh = default() if callable(default) else default
-            self._set(name, given.get(name, fresh))
+            self._set(name, given[name] if name in given else _default(field))
         self._set("extra", extra)
         self._set_labels(num_labels)
         self._set("pruned_heads", heads_by_layer(self.pruned_heads or {}, "pruned_heads"))
@@ -158,12 +169,24 @@ class PreTrainedConfig:
         raise AttributeError(f"{type(self).__name__} has no field {name!r}.")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.to_dict().items())})"
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self._stored().items())})"
 
     @property
     def num_labels(self) -> int:
         """Number of labels of a classification head."""
         return len(self.id2label)
+
+    # Families say more of this kind, whatever their fields are called: `is_causal`, `max_sequence_length`, `pad_index`.
+
+    @property
+    def has_cross_attention(self) -> bool:
+        """Whether blocks attend to the hidden states of an encoder, too."""
+        return False
+
+    @property
+    def uses_lang_embeddings(self) -> bool:
+        """Whether the model adds language embeddings."""
+        return False
 
     @property
     def use_return_dict(self) -> bool:
@@ -178,6 +201,24 @@ class PreTrainedConfig:
         """
         for field, rule in {**PreTrainedConfig.checks, **self.checks}.items():
             check(field, rule, getattr(self, field))
+
+    def _check_heads(self) -> None:
+        # In messages, fields have the names that the family has for them.
+        size, heads, layers = map(self._field_name, ("hidden_size", "num_attention_heads", "num_hidden_layers"))
+        num_heads, num_layers = getattr(self, heads), getattr(self, layers)
+        expect(getattr(self, size) % num_heads == 0, size, f"a multiple of {heads} ({num_heads})", getattr(self, size))
+        for layer, pruned in self.pruned_heads.items():
+            expect(
+                0 <= layer < num_layers and all(0 <= head < num_heads for head in pruned) and len(pruned) < num_heads,
+                "pruned_heads",
+                f"heads below {heads} ({num_heads}) of layers below {layers} ({num_layers}), not all of a layer",
+                self.pruned_heads,
+            )
+
+    def _expect_word_ids(self, *names: str) -> None:
+        for name in names:
+            index = getattr(self, name)
+            expect(index < self.vocab_size, name, f"below vocab_size ({self.vocab_size})", index)
 
     def replace(self, **changes: Any) -> Self:
         """Returns a copy with changed fields; `num_labels` alone renames the labels to LABEL_0, LABEL_1, ...
@@ -200,17 +241,31 @@ class PreTrainedConfig:
         return type(self)(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as JSON types, as ``config.json`` holds them (with `model_type`)."""
+        """Returns the fields as JSON types, as ``config.json`` holds them (with `model_type`).
+
+        Raises:
+            ConfigError: when a field holds a function, which no file can.
+        """
+        values = self._stored()
+        for name, value in values.items():
+            if callable(value):
+                raise ConfigError(
+                    f"{CONFIG_FILE} cannot hold {name}={value!r}, which is a function. Name an activation instead: "
+                    f'config.replace({name}="gelu"). To keep a model that has the function, save its weights alone '
+                    "(model.save_weights) and load them into a model made with the function."
+                )
+        return values
+
+    def _stored(self) -> dict[str, Any]:
         values: dict[str, Any] = {"model_type": self.model_type}
         for field in dataclasses.fields(self):
-            if field.init:
-                values[field.name] = getattr(self, field.name)
+            value = getattr(self, field.name)
+            if field.init and (field.name not in self.unwritten_defaults or value != _default(field)):
+                values[field.name] = value
         del values["name_or_path"]
         dtype = values.pop("dtype")
         if dtype is not None:
             values["torch_dtype"] = dtype
-        for name in ("id2label", "pruned_heads"):
-            values[name] = {str(key): value for key, value in values[name].items()}
         if all(name == f"LABEL_{index}" for index, name in self.id2label.items()) and self.num_labels == 2:
             del values["id2label"], values["label2id"]
         return thawed(values | self.extra)
@@ -235,17 +290,22 @@ class PreTrainedConfig:
             CorruptFileError: when the file is not a JSON object.
             ConfigError: when the file describes another kind of model, or a field is invalid.
             ArgumentError: when options contradict each other, or one cannot be followed.
+            InputError: when `pretrained_model_name_or_path` is neither a path nor a name.
         """
-        hub = pop_hub_options(options)
-        folder = resolve_folder(pretrained_model_name_or_path, patterns=[CONFIG_FILE], **hub)
-        values = read_json(folder / CONFIG_FILE)
-        stored = values.get("model_type", cls.model_type)
-        if stored != cls.model_type:
-            raise ConfigError(
-                f"{folder / CONFIG_FILE} has model_type {stored!r}, but {cls.__name__} reads {cls.model_type!r}. "
-                "Use the class of that family."
+        values = read_config(pretrained_model_name_or_path, options)
+        model_type, evidence = family_of(values)
+        if model_type not in (None, cls.model_type):
+            stem = FAMILIES.get(str(model_type))
+            way_out = (
+                f"Use {stem}Config and the models named TF{stem}..., or AutoConfig and the models named TFAuto..."
+                if stem
+                else f"The families here are {', '.join(map(repr, FAMILIES))}."
             )
-        return cls.from_dict({**values, "name_or_path": str(pretrained_model_name_or_path)}, **options)
+            raise ConfigError(
+                f"The {CONFIG_FILE} of {values['name_or_path']} has {evidence}, but {cls.__name__} reads "
+                f"{cls.model_type!r}. {way_out}"
+            )
+        return cls.from_dict(values, **options)
 
     def save_pretrained(self, save_directory: str | Path) -> None:
         """Writes ``config.json`` into a folder, making it when it is missing.
@@ -264,4 +324,36 @@ PreTrainedConfig.checks = {
     "return_dict": FLAG,
     "tie_word_embeddings": FLAG,
     "architectures": OPTIONAL_NAMES,
+    "chunk_size_feed_forward": INDEX,
 }
+
+
+def _default(field: dataclasses.Field) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def read_config(name_or_path: str | Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Reads ``config.json`` from a folder or the Hugging Face hub.
+
+    Args:
+        name_or_path: folder, or name of a hub repository.
+        options: those about files are taken out of it.
+
+    Returns:
+        The content of the file, and `name_or_path`.
+
+    Raises:
+        CheckpointNotFoundError, CorruptFileError, ArgumentError, InputError: see `PreTrainedConfig.from_pretrained`.
+    """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise InputError(
+            f"from_pretrained needs a folder or the name of a hub repository, got {name_or_path!r}. For a new "
+            "configuration, call its class, such as XLMConfig(...)."
+        )
+    hub = pop_hub_options(options)
+    folder = resolve_folder(name_or_path, patterns=[CONFIG_FILE], **hub)
+    values = read_json(folder / CONFIG_FILE)
+    values.pop("_name_or_path", None)  # where the file was before
+    return {**values, "name_or_path": str(name_or_path)}

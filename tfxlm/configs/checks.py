@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfxlm.errors import ConfigError
 
 Rule = tuple[Callable[[Any], bool], str]
+
+# What a field may name as an activation; `tfxlm.layers.activations` has the function of each. The reference takes
+# "prelu" and "xielu" too: layers with weights of their own, which no model has used here.
+ACTIVATION_NAMES = (
+    *("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh"),
+    *("gelu_pytorch_tanh", "laplace", "leaky_relu", "linear", "mish", "quick_gelu", "relu", "relu2", "relu6"),
+    *("sigmoid", "silu", "swish", "tanh"),
+)
 
 
 def expect(condition: bool, field: str, expected: str, value: Any) -> None:
@@ -44,6 +52,7 @@ RATE = (lambda value: is_number(value) and 0 <= value < 1), "a number in [0, 1)"
 NOT_NEGATIVE = (lambda value: is_number(value) and value >= 0), "a number of 0 or more"
 POSITIVE_NUMBER = (lambda value: is_number(value) and value > 0), "a number above 0"
 FLAG = (lambda value: isinstance(value, bool)), "True or False"
+OPTIONAL_RATE = (lambda value: value is None or RATE[0](value)), "a number in [0, 1), or None"
 OPTIONAL_NAMES = (
     (lambda value: value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))),
     "a list of names, or None",
@@ -75,8 +84,3 @@ def heads_by_layer(mapping: Any, field: str) -> dict[int, list[int]]:
         raise ConfigError(
             f"Invalid configuration: {field} must map layers to lists of heads, got {mapping!r}."
         ) from error
-
-
-def without_empty(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Leaves out those of `names` whose value is empty."""
-    return {name: value for name, value in values.items() if value or name not in set(names)}

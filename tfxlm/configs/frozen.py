@@ -43,7 +43,7 @@ def frozen(value: Any) -> Any:
 
 
 def thawed(value: Any) -> Any:
-    """Returns a plain copy of what `frozen` made."""
+    """Returns a plain copy of what `frozen` made, with strings as keys, as JSON has them."""
     if isinstance(value, dict):
-        return {key: thawed(item) for key, item in value.items()}
+        return {str(key): thawed(item) for key, item in value.items()}
     return [thawed(item) for item in value] if isinstance(value, list) else value

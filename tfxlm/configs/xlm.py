@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from tfxlm.configs.base import PreTrainedConfig
 from tfxlm.configs.checks import (
+    ACTIVATION_NAMES,
     FLAG,
     INDEX,
     NOT_NEGATIVE,
@@ -21,16 +22,8 @@ from tfxlm.configs.checks import (
     int_values,
     is_int,
     one_of,
-    without_empty,
 )
 from tfxlm.errors import ConfigError
-
-# What `summary_activation` may name; `tfxlm.layers.activations` has the function of each.
-ACTIVATION_NAMES = (
-    *("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh"),
-    *("gelu_pytorch_tanh", "laplace", "leaky_relu", "linear", "mish", "quick_gelu", "relu", "relu2", "relu6"),
-    *("sigmoid", "silu", "swish", "tanh"),
-)
 
 SPECIAL_INDICES = ("bos_index", "eos_index", "pad_index", "unk_index", "mask_index")
 
@@ -62,7 +55,7 @@ class XLMConfig(PreTrainedConfig):
             layers after that vector.
         summary_over_padding: reproduces a quirk of ``transformers``: padding counts as positions too.
         start_n_top, end_n_top: beam sizes of the question answering head.
-        mask_token_id, lang_id, pad_token_id, bos_token_id: used by generation.
+        mask_token_id, lang_id, pad_token_id, bos_token_id, eos_token_id: used by generation.
         lang2id, id2lang: languages by code and by id.
         asm_cutoffs, asm_div_value: clusters of the adaptive softmax.
 
@@ -115,6 +108,7 @@ class XLMConfig(PreTrainedConfig):
     lang_id: int | None = 0
     pad_token_id: int | None = 2
     bos_token_id: int | None = 0
+    eos_token_id: int | None = dataclasses.field(default=None, kw_only=True)
     summary_last_dropout: float = dataclasses.field(default=0.0, kw_only=True)
     summary_over_padding: bool = dataclasses.field(default=False, kw_only=True)
     lang2id: dict[str, int] = dataclasses.field(default_factory=dict, kw_only=True)
@@ -122,6 +116,13 @@ class XLMConfig(PreTrainedConfig):
     asm_cutoffs: list[int] | None = dataclasses.field(default=None, kw_only=True)
     asm_div_value: float = dataclasses.field(default=4.0, kw_only=True)
 
+    free_fields: ClassVar[frozenset[str]] = PreTrainedConfig.free_fields | {
+        *("lang2id", "id2lang", "lang_id", "mask_token_id", "pad_token_id"),
+    }
+    unwritten_defaults: ClassVar[tuple[str, ...]] = (
+        *PreTrainedConfig.unwritten_defaults,
+        *("summary_over_padding", "lang2id", "id2lang", "asm_cutoffs"),
+    )
     checks: ClassVar[Mapping[str, Rule]] = {
         **dict.fromkeys(
             ("vocab_size", "emb_dim", "n_layers", "n_heads", "n_langs", "max_position_embeddings"), POSITIVE
@@ -147,7 +148,6 @@ class XLMConfig(PreTrainedConfig):
         "is_encoder": (lambda value: value is True, "True (XLM decoders were never released)"),
         # "attn" is documented by the reference but was never implemented anywhere.
         "summary_type": one_of("first", "last", "mean", "cls_index"),
-        # The reference takes "prelu" and "xielu" too: layers with weights of their own, which no model has used here.
         "summary_activation": one_of(None, "", *ACTIVATION_NAMES),
         "asm_div_value": POSITIVE_NUMBER,
     }
@@ -169,19 +169,8 @@ class XLMConfig(PreTrainedConfig):
                 f"Invalid configuration: id2lang and lang2id disagree on {', '.join(sorted(wrong))}. Give one of them, "
                 "or make them agree."
             )
-        expect(self.emb_dim % self.n_heads == 0, "emb_dim", f"a multiple of n_heads ({self.n_heads})", self.emb_dim)
-        for name in SPECIAL_INDICES:
-            index = getattr(self, name)
-            expect(index < self.vocab_size, name, f"below vocab_size ({self.vocab_size})", index)
-        for layer, heads in self.pruned_heads.items():
-            expect(
-                0 <= layer < self.n_layers
-                and all(0 <= head < self.n_heads for head in heads)
-                and len(heads) < self.n_heads,
-                "pruned_heads",
-                f"heads below n_heads ({self.n_heads}) of layers below n_layers ({self.n_layers}), not all of a layer",
-                self.pruned_heads,
-            )
+        self._check_heads()
+        self._expect_word_ids(*SPECIAL_INDICES)
         largest = max(self.lang2id.values(), default=0)
         if self.uses_lang_embeddings:
             expect(largest < self.n_langs, "lang2id", f"ids below n_langs ({self.n_langs})", self.lang2id)
@@ -204,6 +193,16 @@ class XLMConfig(PreTrainedConfig):
             )
 
     @property
+    def is_causal(self) -> bool:
+        """Whether a position attends to itself and what is left of it only."""
+        return self.causal
+
+    @property
+    def max_sequence_length(self) -> int:
+        """Length of the longest sequence, in real tokens."""
+        return self.max_position_embeddings
+
+    @property
     def uses_lang_embeddings(self) -> bool:
         """Whether the model adds language embeddings: `use_lang_emb` and more than one language."""
         return self.use_lang_emb and self.n_langs > 1
@@ -213,9 +212,3 @@ class XLMConfig(PreTrainedConfig):
         if len({"lang2id", "id2lang"} & set(changes)) == 1:
             changes = {"lang2id": {}, "id2lang": {}} | changes
         return super().replace(**changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the fields as JSON types; see `PreTrainedConfig.to_dict`."""
-        values = super().to_dict()
-        values["id2lang"] = {str(index): name for index, name in self.id2lang.items()}
-        return without_empty(values, ("id2lang", "lang2id", "asm_cutoffs", "pruned_heads", "architectures"))

@@ -7,31 +7,38 @@ from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.block import TransformerBlock
 from tfxlm.layers.cache import CacheStep, KeyValueCache, LayerCache, make_cache
 from tfxlm.layers.embeddings import EmbeddingTable, TransformerEmbeddings
-from tfxlm.layers.encoder import TransformerEncoder
+from tfxlm.layers.encoder import Encoded, TransformerEncoder
 from tfxlm.layers.feed_forward import FeedForward
 from tfxlm.layers.initializers import NormalWithZeroRow, Table
 from tfxlm.layers.masks import attention_bias, padding_mask
+from tfxlm.layers.memory import LayerMemory, Memory, make_memory
 from tfxlm.layers.padding import AllRows, RealRows, Rows, choose_rows
 from tfxlm.layers.positions import sinusoidal_table
 from tfxlm.layers.projection import Projection
+from tfxlm.layers.relative_positions import RELATIVE_POSITIONS, RelativePositions, distance_rows
 from tfxlm.layers.summary import SequenceSummary, last_position
 from tfxlm.layers.tied_projection import TiedProjection
 
 __all__ = [
     "ACTIVATIONS",
+    "RELATIVE_POSITIONS",
     "AdaptiveSoftmax",
     "AllRows",
     "CacheStep",
     "Dense",
     "Embedding",
     "EmbeddingTable",
+    "Encoded",
     "FeedForward",
     "KeyValueCache",
     "LayerCache",
+    "LayerMemory",
+    "Memory",
     "MultiHeadAttention",
     "NormalWithZeroRow",
     "Projection",
     "RealRows",
+    "RelativePositions",
     "Rows",
     "SequenceSummary",
     "Table",
@@ -42,8 +49,10 @@ __all__ = [
     "activation_named",
     "attention_bias",
     "choose_rows",
+    "distance_rows",
     "last_position",
     "make_cache",
+    "make_memory",
     "padding_mask",
     "sinusoidal_table",
 ]

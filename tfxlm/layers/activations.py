@@ -47,12 +47,18 @@ ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def activation_named(name: str | None) -> Callable[[Any], Any]:
-    """Returns an activation by its name; None and "" mean none.
+def activation_named(name: str | Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+    """Returns an activation by its name; a function stands for itself, None and "" for none.
 
     Raises:
         ConfigError: for an unknown name.
     """
-    if (name or "linear") not in ACTIVATIONS:
-        raise ConfigError(f"Unknown activation {name!r}. Known are: {', '.join(ACTIVATIONS)}; None for none.")
-    return ACTIVATIONS[name or "linear"]
+    if callable(name):
+        return name
+    function = ACTIVATIONS.get(name or "linear")
+    if function is None:
+        raise ConfigError(
+            f"Unknown activation {name!r}. Known are: {', '.join(ACTIVATIONS)}; None for none, or a function of "
+            "tensors."
+        )
+    return function

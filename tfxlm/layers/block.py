@@ -10,6 +10,7 @@ import keras
 from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.cache import LayerCache
 from tfxlm.layers.feed_forward import FeedForward
+from tfxlm.layers.memory import LayerMemory, Memory
 from tfxlm.layers.normalization import LayerNormalization
 from tfxlm.layers.padding import ChosenRows, Rows
 
@@ -27,17 +28,23 @@ class TransformerBlock(keras.layers.Layer):
         norm: "post" normalises each sum, "pre" each branch's input.
         norm_epsilon: epsilon of both normalisations.
         dropout: rate after attention and after feed-forward.
+        feed_forward_dropout: rate after feed-forward where it is another.
         attention_dropout: rate on the attention weights.
         head_dim: width of one head; `dim // num_heads` by default.
-        kernel_initializer: of all kernels.
+        kernel_initializer, relative_positions, max_positions: see `MultiHeadAttention`.
+        cross_attention: whether there is attention to a memory, between self-attention and feed-forward. It has no
+            relative positions, and `dim // head_dim` heads: pruning leaves it whole.
 
     Call arguments:
         x: (rows, dim).
-        rows, bias, head_mask, past, chosen: see `MultiHeadAttention`.
+        rows, bias, chosen, distances: see `MultiHeadAttention`.
+        head_mask: as there, for both kinds of attention.
+        past: as there; what it has of a memory is used in place of `memory`.
+        memory: what cross-attention attends to. None, where `past` has nothing either, leaves cross-attention out.
 
     Returns:
-        The hidden states (rows, dim); the attention weights (batch, heads, query, key); and `past` with the new
-        tokens in it, or None.
+        The hidden states (rows, dim); the attention weights (batch, heads, query, key); those of cross-attention
+        (batch, heads, query, memory_length), or None; and `past` with the new tokens and the memory in it, or None.
     """
 
     def __init__(
@@ -50,9 +57,13 @@ class TransformerBlock(keras.layers.Layer):
         norm: str = "post",
         norm_epsilon: float = 1e-12,
         dropout: float = 0.0,
+        feed_forward_dropout: float | None = None,
         attention_dropout: float = 0.0,
         head_dim: int | None = None,
         kernel_initializer: Any = "glorot_uniform",
+        relative_positions: str | None = None,
+        max_positions: int | None = None,
+        cross_attention: bool = False,
         **kwargs: Any,
     ) -> None:
         # Without autocast, as in `MultiHeadAttention`.
@@ -60,21 +71,44 @@ class TransformerBlock(keras.layers.Layer):
         self.dim, self.pre_norm = dim, NORMS.index(norm) == 1
         options: dict[str, Any] = {"kernel_initializer": kernel_initializer, "dtype": self.dtype_policy}
         self.attention = MultiHeadAttention(
-            dim, num_heads, head_dim=head_dim, dropout=attention_dropout, name="attention", **options
+            dim,
+            num_heads,
+            head_dim=head_dim,
+            dropout=attention_dropout,
+            relative_positions=relative_positions,
+            max_positions=max_positions,
+            name="attention",
+            **options,
         )
         self.attention_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.feed_forward = FeedForward(
-            dim, inner_dim, activation=activation, dropout=dropout, name="feed_forward", **options
+            dim,
+            inner_dim,
+            activation=activation,
+            dropout=dropout if feed_forward_dropout is None else feed_forward_dropout,
+            name="feed_forward",
+            **options,
         )
-        self.attention_norm, self.feed_forward_norm = (
+        self.attention_norm, self.feed_forward_norm, cross_norm = (
             LayerNormalization(epsilon=norm_epsilon, name=name, dtype=self.dtype_policy)
-            for name in ("attention_norm", "feed_forward_norm")
+            for name in ("attention_norm", "feed_forward_norm", "cross_attention_norm")
         )
+        self.cross_attention = None
+        if cross_attention:
+            width = self.attention.head_dim
+            self.cross_attention = MultiHeadAttention(
+                dim, dim // width, head_dim=width, dropout=attention_dropout, name="cross_attention", **options
+            )
+            self.cross_attention_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+            self.cross_attention_norm = cross_norm
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the variables."""
         self.attention.build()
         self.attention_norm.build((None, self.dim))
+        if self.cross_attention is not None:
+            self.cross_attention.build()
+            self.cross_attention_norm.build((None, self.dim))
         self.feed_forward.build()
         self.feed_forward_norm.build((None, self.dim))
         self.built = True
@@ -87,8 +121,10 @@ class TransformerBlock(keras.layers.Layer):
         head_mask: Any = None,
         past: LayerCache | None = None,
         chosen: ChosenRows | None = None,
+        distances: Any = None,
+        memory: Memory | None = None,
         training: bool | None = None,
-    ) -> tuple[Any, Any, LayerCache | None]:
+    ) -> tuple[Any, Any, Any, LayerCache | None]:
         """Applies the block; see the class."""
         attended, weights, past = self.attention(
             self.attention_norm(x) if self.pre_norm else x,
@@ -97,10 +133,35 @@ class TransformerBlock(keras.layers.Layer):
             head_mask=head_mask,
             past=past,
             chosen=chosen,
+            distances=distances,
             training=training,
         )
         x = (x if chosen is None else chosen.take(x)) + self.attention_dropout(attended, training=training)
+        if not self.pre_norm:
+            x = self.attention_norm(x)
+        known, cross_weights = self._known(memory, past), None
+        if known is not None and self.cross_attention is not None:
+            past = None if past is None else past._replace(memory=known)
+            attended, cross_weights, _ = self.cross_attention(
+                self.cross_attention_norm(x) if self.pre_norm else x,
+                rows=rows if chosen is None else chosen,
+                bias=known.bias,
+                head_mask=head_mask,
+                attended=(known.keys, known.values),
+                training=training,
+            )
+            x = x + self.cross_attention_dropout(attended, training=training)
+            if not self.pre_norm:
+                x = self.cross_attention_norm(x)
         if self.pre_norm:
-            return x + self.feed_forward(self.feed_forward_norm(x), training=training), weights, past
-        x = self.attention_norm(x)
-        return self.feed_forward_norm(x + self.feed_forward(x, training=training)), weights, past
+            return x + self.feed_forward(self.feed_forward_norm(x), training=training), weights, cross_weights, past
+        x = self.feed_forward_norm(x + self.feed_forward(x, training=training))
+        return x, weights, cross_weights, past
+
+    def _known(self, memory: Memory | None, past: LayerCache | None) -> LayerMemory | None:
+        """Returns the keys and values of the memory: those that an earlier call has left, or new ones."""
+        if past is not None and past.memory is not None:
+            return past.memory
+        if memory is None or self.cross_attention is None:
+            return None
+        return LayerMemory(*self.cross_attention.keys_and_values(memory.states, memory.rows), memory.bias)

@@ -11,6 +11,7 @@ from keras import ops
 
 from tfxlm.backend import check_range, known_value, register_mapping, slice_update, to_int32
 from tfxlm.errors import InputError
+from tfxlm.layers.memory import LayerMemory
 
 
 class KeyValueCache(dict):
@@ -21,10 +22,16 @@ class KeyValueCache(dict):
     a result of compiled functions, and a variable of loops. To go back, use an older cache, `truncated`, or the
     `cache_position` of a call.
 
+    A model with cross-attention puts what its layers make of the encoder's states into the cache as well, at the first
+    call that has these. From then on the cache's are used, whatever a call brings.
+
     Args:
         layer_keys, layer_values: tuples of one float tensor (batch, heads, max_length, head_dim) for each layer.
         mask: (batch, max_length) boolean, True in the slots of real tokens.
         length: int32 scalar, the number of slots that are filled, with real tokens or padding.
+        cross_keys, cross_values: tuples of one float tensor (batch, heads, memory_length, head_dim) for each layer,
+            of the encoder's states; absent before these came.
+        cross_bias: float32 (batch, 1, 1, memory_length), which of them are masked; absent likewise.
 
     Example:
         >>> from tfxlm.layers import make_cache
@@ -42,6 +49,11 @@ class KeyValueCache(dict):
     def max_length(self) -> int:
         """The number of slots."""
         return self.mask.shape[1]
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether the cache holds what the layers made of an encoder's states."""
+        return "cross_bias" in self
 
     def truncated(self, length: Any) -> KeyValueCache:
         """Returns a cache without what is behind the first `length` slots, an int32 scalar.
@@ -63,17 +75,19 @@ class KeyValueCache(dict):
         rows = check_range(rows, ops.shape(self.mask)[0], "The rows to take must be rows of the cache.")
 
         def taken(tensor: Any) -> Any:
-            return ops.take(tensor, rows, axis=0)
+            # The length is the one thing that all rows share.
+            return tensor if tensor is self.length else ops.take(tensor, rows, axis=0)
 
-        return KeyValueCache(
-            layer_keys=tuple(map(taken, self.layer_keys)),
-            layer_values=tuple(map(taken, self.layer_values)),
-            mask=taken(self.mask),
-            length=self.length,
-        )
+        return keras.tree.map_structure(taken, self)
 
-    def check(self, batch: Any, heads_per_layer: Sequence[int], head_dim: int) -> None:
+    def check(self, batch: Any, heads_per_layer: Sequence[int], head_dim: int, cross_heads: int = 0) -> None:
         """Checks that the cache fits a batch and a model, as far as shapes are known.
+
+        Args:
+            batch: rows of the call; a number where it is known.
+            heads_per_layer: attention heads of each layer.
+            head_dim: width of one head.
+            cross_heads: heads of the cross-attention of every layer, 0 for none.
 
         Raises:
             InputError: when it does not.
@@ -84,13 +98,17 @@ class KeyValueCache(dict):
                 f"The cache has {rows} rows, but the call has {batch}. Make a cache for {batch} rows, or choose rows "
                 "of this one with cache.take(rows)."
             )
-        expected = [(heads, self.max_length, head_dim) for heads in heads_per_layer]
-        for tensors in (self.layer_keys, self.layer_values):
-            found = [tuple(tensor.shape[1:]) for tensor in tensors]
+        own = [(heads, self.max_length, head_dim) for heads in heads_per_layer]
+        parts = [("layer_keys", own, "max_length"), ("layer_values", own, "max_length")]
+        if self.has_memory:
+            cross = [(cross_heads, self.cross_bias.shape[-1], head_dim)] * (len(own) if cross_heads else 0)
+            parts += [("cross_keys", cross, "memory_length"), ("cross_values", cross, "memory_length")]
+        for name, expected, slots in parts:
+            found = [tuple(tensor.shape[1:]) for tensor in self[name]]
             if found != expected:
                 raise InputError(
-                    f"The cache is one of another model: its layers have the shapes (heads, max_length, head_dim) = "
-                    f"{found}, expected {expected}. Use the make_cache of the model that is called."
+                    f"The cache is one of another model: its layers have the shapes (heads, {slots}, head_dim) = "
+                    f"{found} in {name}, expected {expected}. Use the make_cache of the model that is called."
                 )
 
 
@@ -136,11 +154,13 @@ class LayerCache(NamedTuple):
     Args:
         keys, values: (batch, heads, max_length, head_dim), in the compute dtype of the layer.
         start: int32 scalar, the slot of the first new token.
+        memory: what the layer has made of an encoder's states, or None.
     """
 
     keys: Any
     values: Any
     start: Any
+    memory: LayerMemory | None = None
 
     def with_new(self, keys: Any, values: Any) -> LayerCache:
         """Puts the keys and values of the new tokens (batch, heads, new, head_dim) into their slots."""
@@ -163,6 +183,7 @@ class CacheStep:
             behind what is filled.
 
     Attributes:
+        start: int32 scalar, the slot of the first new token.
         positions: (new,) int32, the slots of the new tokens.
         mask: (batch, visible) boolean, True in the slots of real tokens, the new ones included. `visible` is the number
             of slots that are filled then, where it is known; else the number of all slots.
@@ -188,21 +209,37 @@ class CacheStep:
         # A number where it is known, so that the next call in the same graph knows it too.
         end = start + new if known_start is None else first + new
         self.length = ops.convert_to_tensor(end, "int32")
-        self.positions = start + ops.arange(new)
+        self.start, self.positions = start, start + ops.arange(new)
         self.whole_mask = _before(slice_update(cache.mask, (0, start), mask), self.length)
         self.mask = self.whole_mask[:, : known_value(self.length)]
+        memories: list[LayerMemory | None] = [None] * len(cache.layer_keys)
+        if cache.has_memory:
+            pairs = zip(cache.cross_keys, cache.cross_values, strict=True)
+            memories = [LayerMemory(keys, values, cache.cross_bias) for keys, values in pairs]
         self.pasts = tuple(
-            LayerCache(keys, values, start) for keys, values in zip(cache.layer_keys, cache.layer_values, strict=True)
+            LayerCache(keys, values, start, memory)
+            for keys, values, memory in zip(cache.layer_keys, cache.layer_values, memories, strict=True)
         )
 
+    @property
+    def count_before(self) -> Any:
+        """(batch,) int32, how many real tokens are in the slots before the new ones."""
+        return ops.sum(ops.cast(_before(self.cache.mask, self.start), "int32"), axis=1)
+
     def finish(self, pasts: Sequence[LayerCache]) -> KeyValueCache:
-        """Returns the cache with the new tokens, from what the layers made of `self.pasts`."""
-        return KeyValueCache(
+        """Returns the cache with the new tokens and the memory, from what the layers made of `self.pasts`."""
+        cache = KeyValueCache(
             layer_keys=tuple(past.keys for past in pasts),
             layer_values=tuple(past.values for past in pasts),
             mask=self.whole_mask,
             length=self.length,
         )
+        memories = [past.memory for past in pasts if past.memory is not None]
+        if memories:
+            cache["cross_keys"] = tuple(memory.keys for memory in memories)
+            cache["cross_values"] = tuple(memory.values for memory in memories)
+            cache["cross_bias"] = memories[0].bias
+        return cache
 
     def over_all_slots(self, weights: Any) -> Any:
         """Attention weights (batch, heads, new, visible) -> (batch, heads, new, max_length), zero where nothing is."""

@@ -17,6 +17,8 @@ from tfxlm import backend
 class Rows(Protocol):
     """A layout: how the positions of a (batch, length) grid are laid out as rows."""
 
+    length: Any
+
     def pack(self, grid: Any) -> Any:
         """(batch, length, ...) -> (rows, ...)."""
 
@@ -169,6 +171,10 @@ class ChosenRows(AllRows):
         if bias is None or bias.shape[2] == 1:
             return bias
         return ops.take_along_axis(bias, self._positions[:, None, :, None], axis=2)
+
+    def take_places(self, places: Any) -> Any:
+        """Places of all queries (1, query) -> (batch, P)."""
+        return ops.take(places[0], self._positions, axis=0)
 
 
 def _flat(heads: Any) -> Any:

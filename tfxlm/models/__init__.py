@@ -1,8 +1,22 @@
 """The model families."""
 
+from tfxlm.models.auto import (
+    TFAutoModel,
+    TFAutoModelForCausalLM,
+    TFAutoModelForMaskedLM,
+    TFAutoModelForMultipleChoice,
+    TFAutoModelForPreTraining,
+    TFAutoModelForQuestionAnswering,
+    TFAutoModelForSequenceClassification,
+    TFAutoModelForTokenClassification,
+    TFAutoModelWithLMHead,
+)
 from tfxlm.models.outputs import (
     ModelOutput,
     TFBaseModelOutput,
+    TFBaseModelOutputWithPoolingAndCrossAttentions,
+    TFCausalLMOutputWithCrossAttentions,
+    TFMaskedLMOutput,
     TFMultipleChoiceModelOutput,
     TFQuestionAnsweringModelOutput,
     TFSequenceClassifierOutput,
@@ -12,6 +26,26 @@ from tfxlm.models.outputs import (
 )
 from tfxlm.models.pretrained import TFPreTrainedModel
 from tfxlm.models.xlm import TFXLMModel, TFXLMPreTrainedModel, TFXLMWithLMHeadModel
+from tfxlm.models.xlm_roberta import (
+    TFXLMRobertaForCausalLM,
+    TFXLMRobertaForMaskedLM,
+    TFXLMRobertaForMultipleChoice,
+    TFXLMRobertaForQuestionAnswering,
+    TFXLMRobertaForSequenceClassification,
+    TFXLMRobertaForTokenClassification,
+    TFXLMRobertaModel,
+    TFXLMRobertaPreTrainedModel,
+)
+from tfxlm.models.xlm_roberta_xl import (
+    TFXLMRobertaXLForCausalLM,
+    TFXLMRobertaXLForMaskedLM,
+    TFXLMRobertaXLForMultipleChoice,
+    TFXLMRobertaXLForQuestionAnswering,
+    TFXLMRobertaXLForSequenceClassification,
+    TFXLMRobertaXLForTokenClassification,
+    TFXLMRobertaXLModel,
+    TFXLMRobertaXLPreTrainedModel,
+)
 from tfxlm.models.xlm_tasks import (
     TFXLMForMultipleChoice,
     TFXLMForQuestionAnswering,
@@ -22,7 +56,19 @@ from tfxlm.models.xlm_tasks import (
 
 __all__ = [
     "ModelOutput",
+    "TFAutoModel",
+    "TFAutoModelForCausalLM",
+    "TFAutoModelForMaskedLM",
+    "TFAutoModelForMultipleChoice",
+    "TFAutoModelForPreTraining",
+    "TFAutoModelForQuestionAnswering",
+    "TFAutoModelForSequenceClassification",
+    "TFAutoModelForTokenClassification",
+    "TFAutoModelWithLMHead",
     "TFBaseModelOutput",
+    "TFBaseModelOutputWithPoolingAndCrossAttentions",
+    "TFCausalLMOutputWithCrossAttentions",
+    "TFMaskedLMOutput",
     "TFMultipleChoiceModelOutput",
     "TFPreTrainedModel",
     "TFQuestionAnsweringModelOutput",
@@ -36,6 +82,22 @@ __all__ = [
     "TFXLMForTokenClassification",
     "TFXLMModel",
     "TFXLMPreTrainedModel",
+    "TFXLMRobertaForCausalLM",
+    "TFXLMRobertaForMaskedLM",
+    "TFXLMRobertaForMultipleChoice",
+    "TFXLMRobertaForQuestionAnswering",
+    "TFXLMRobertaForSequenceClassification",
+    "TFXLMRobertaForTokenClassification",
+    "TFXLMRobertaModel",
+    "TFXLMRobertaPreTrainedModel",
+    "TFXLMRobertaXLForCausalLM",
+    "TFXLMRobertaXLForMaskedLM",
+    "TFXLMRobertaXLForMultipleChoice",
+    "TFXLMRobertaXLForQuestionAnswering",
+    "TFXLMRobertaXLForSequenceClassification",
+    "TFXLMRobertaXLForTokenClassification",
+    "TFXLMRobertaXLModel",
+    "TFXLMRobertaXLPreTrainedModel",
     "TFXLMWithLMHeadModel",
     "TFXLMWithLMHeadModelOutput",
 ]

@@ -31,8 +31,10 @@ TENSOR_ARGUMENTS: Mapping[str, str] = {
         ),
         "integers",
     ),
-    "inputs_embeds": "floating point numbers",
-    **dict.fromkeys(("attention_mask", "head_mask", "labels", "is_impossible", "p_mask"), "numbers"),
+    **dict.fromkeys(("inputs_embeds", "encoder_hidden_states"), "floating point numbers"),
+    **dict.fromkeys(
+        ("attention_mask", "encoder_attention_mask", "head_mask", "labels", "is_impossible", "p_mask"), "numbers"
+    ),
 }
 
 
@@ -162,7 +164,7 @@ def to_tensor(name: str, value: Any) -> Any:
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if not KINDS[kind](dtype):
         raise InputError(f"{name} must be {kind}, got {dtype} of shape {tuple(tensor.shape)}.")
-    return to_int32(tensor) if keras.backend.is_int_dtype(dtype) and name != "attention_mask" else tensor
+    return to_int32(tensor) if keras.backend.is_int_dtype(dtype) and "attention_mask" not in name else tensor
 
 
 def _to_array(name: str, kind: str, value: Sequence[Any]) -> np.ndarray:
@@ -174,18 +176,17 @@ def _to_array(name: str, kind: str, value: Sequence[Any]) -> np.ndarray:
         ) from error
 
 
-def check_grid(inputs: dict[str, Any], max_length: int, dim: int) -> None:
+def check_grid(inputs: dict[str, Any], config: Any) -> None:
     """Checks that the inputs are there and lie on one (batch, length) grid, as far as shapes are known.
 
     Args:
         inputs: tensors by name, None for those that were not given.
-        max_length: the longest sequence the model takes.
-        dim: width of `inputs_embeds`.
+        config: of the model.
 
     Raises:
         InputError: naming the input, its shape and the expected one.
     """
-    ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
+    ids, embeds, dim = inputs.get("input_ids"), inputs.get("inputs_embeds"), config.hidden_size
     if (ids is None) == (embeds is None):
         raise InputError("Give input_ids or inputs_embeds" + (", not both." if ids is not None else "."))
     name, rank = ("input_ids", 2) if embeds is None else ("inputs_embeds", 3)
@@ -196,11 +197,12 @@ def check_grid(inputs: dict[str, Any], max_length: int, dim: int) -> None:
     batch, length = words.shape[:2]
     if length == 0:
         raise InputError(f"{name} must have a length of at least 1, got shape {tuple(words.shape)}.")
-    # The default positions are 0, 1, 2, ...; given ones may repeat, and each is checked when it is looked up.
-    if inputs.get("position_ids") is None and length is not None and length > max_length:
+    # Default positions are below this; which ones they are, and given ones, is checked when they are looked up.
+    positions, longest = config.max_position_embeddings, config.max_sequence_length
+    if inputs.get("position_ids") is None and length is not None and length > positions:
         raise InputError(
-            f"A sequence of {length} tokens is longer than max_position_embeddings = {max_length}. "
-            f"Truncate it: tokenizer(..., truncation=True, max_length={max_length})."
+            f"A sequence of {length} tokens is longer than max_position_embeddings = {positions}. "
+            f"Truncate it: tokenizer(..., truncation=True, max_length={longest})."
         )
     grids = dict.fromkeys(("attention_mask", "langs", "token_type_ids", "position_ids"), (batch, length))
     for other, expected_shape in {**grids, "lengths": (batch,)}.items():

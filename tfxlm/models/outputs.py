@@ -59,6 +59,50 @@ class TFBaseModelOutput(ModelOutput):
     cache: Any
 
 
+class TFBaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
+    """Outputs of a model without a head that may be a decoder.
+
+    Args:
+        last_hidden_state: float (batch, length, dim), hidden states after the last block.
+        pooler_output: float (batch, dim), made of the hidden state of the first real position, if the model has a
+            pooling layer.
+        past_key_values: `KeyValueCache` with what was given and the new tokens, if one was given or asked for.
+        hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for: the embeddings' output, then
+            each block's.
+        attentions: tuple of layers tensors (batch, heads, length, length), if asked for: the attention weights.
+        cross_attentions: tuple of layers tensors (batch, heads, length, encoder length), if asked for and the model
+            looks at an encoder's states.
+    """
+
+    last_hidden_state: Any
+    pooler_output: Any
+    past_key_values: Any
+    hidden_states: Any
+    attentions: Any
+    cross_attentions: Any
+
+
+class TFCausalLMOutputWithCrossAttentions(ModelOutput):
+    """Outputs of a language model that predicts the next token.
+
+    Args:
+        loss: float32 scalar, if labels are given.
+        logits: float (batch, length or kept positions, vocab_size), scores before the softmax of the token after each.
+        past_key_values: `KeyValueCache` with what was given and the new tokens, if one was given or asked for.
+        hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
+        attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
+        cross_attentions: tuple of layers tensors (batch, heads, length, encoder length), if asked for and the model
+            looks at an encoder's states.
+    """
+
+    loss: Any
+    logits: Any
+    past_key_values: Any
+    hidden_states: Any
+    attentions: Any
+    cross_attentions: Any
+
+
 class _HeadOutput(ModelOutput):
     loss: Any
     logits: Any
@@ -81,6 +125,22 @@ class TFXLMWithLMHeadModelOutput(_HeadOutput):
     """
 
     label_log_probs: Any
+
+
+class TFMaskedLMOutput(ModelOutput):
+    """Outputs of a language model that predicts masked tokens.
+
+    Args:
+        loss: float32 scalar, if labels are given.
+        logits: float (batch, length or chosen positions, vocab_size), scores before the softmax.
+        hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
+        attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
+    """
+
+    loss: Any
+    logits: Any
+    hidden_states: Any
+    attentions: Any
 
 
 class TFSequenceClassifierOutput(_HeadOutput):

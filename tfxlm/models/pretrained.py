@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,8 +15,8 @@ import numpy as np
 
 from tfxlm.checkpoints import LoadReport
 from tfxlm.configs import PreTrainedConfig
-from tfxlm.errors import ConfigError
-from tfxlm.models.calls import gather_arguments, make_call, make_signature
+from tfxlm.errors import ArgumentError, ConfigError
+from tfxlm.models.calls import gather_arguments, make_call, make_signature, merge
 from tfxlm.models.layer_states import enable_lora, layer_states, quick_replacement, restore_layer_states
 from tfxlm.models.options import dtype_policy
 from tfxlm.models.outputs import ModelOutput
@@ -36,10 +36,12 @@ class TFPreTrainedModel(StorableModel):
 
     Args:
         config: a configuration of the class's `config_class`.
+        *args, **options: what else the class takes, `layer_options`.
         dtype: a Keras dtype or dtype policy, for example "mixed_bfloat16"; the global policy by default.
         name: name of the Keras model.
 
     Raises:
+        ArgumentError: for an option that the class does not take.
         ConfigError: when `config` belongs to another family, or asks for what the class cannot do, and when `dtype` is
             no floating point dtype or policy.
     """
@@ -62,7 +64,9 @@ class TFPreTrainedModel(StorableModel):
             cls.signature = make_signature(cls.positional_arguments, cls.keyword_arguments)
             cls.call = make_call(cls.signature)
 
-    def __init__(self, config: PreTrainedConfig, *, dtype: Any = None, name: str | None = None) -> None:
+    def __init__(
+        self, config: PreTrainedConfig, *args: Any, dtype: Any = None, name: str | None = None, **options: Any
+    ) -> None:
         if not isinstance(config, self.config_class):
             raise ConfigError(
                 f"{type(self).__name__} needs a {self.config_class.__name__}, got {type(config).__name__}."
@@ -70,6 +74,8 @@ class TFPreTrainedModel(StorableModel):
         # Inputs are not cast to the compute dtype at the door: labels and masks keep their precision.
         super().__init__(dtype=dtype_policy(dtype), name=name, autocast=False)
         self._config = config
+        # What of `layer_options` was given.
+        self.options = self._options_of_layers(args, options)
         self.make_layers(config)
         self.build()
 
@@ -79,8 +85,16 @@ class TFPreTrainedModel(StorableModel):
         return super().__call__(**gather_arguments(self.signature, args, kwargs, len(self.text_axes)))
 
     def make_layers(self, config: Any) -> None:
-        """Makes the layers; they are built afterwards, in `build`."""
+        """Makes the layers, with what `options` has of `layer_options`; they are built afterwards, in `build`."""
         raise NotImplementedError
+
+    def _options_of_layers(self, args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = [name for name in options if name not in self.layer_options]
+        if unknown or len(args) > len(self.layer_options):
+            what = ", ".join(unknown) or f"{1 + len(args)} arguments by position"
+            known = ", ".join(("config", *self.layer_options, "dtype", "name"))
+            raise ArgumentError(f"{type(self).__name__} does not take {what}. It takes: {known}.")
+        return merge(dict(zip(self.layer_options, args, strict=False)), options, "by position")
 
     def forward(self, **arguments: Any) -> Any:
         """Computes the outputs from the call arguments that were given, as tensors."""
@@ -126,6 +140,7 @@ class TFPreTrainedModel(StorableModel):
     def get_config(self) -> dict[str, Any]:
         """Returns what `from_config` needs, as JSON types."""
         return {
+            **self.options,
             "config": self.config.to_dict(),
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),

@@ -23,6 +23,8 @@ class StorableModel(AlterableModel):
     name_map: ClassVar[NameMap]
     # Stored in config.json, so that `transformers` finds its class.
     architecture: ClassVar[str] = ""
+    # What the class takes beside its configuration.
+    layer_options: ClassVar[tuple[str, ...]] = ()
     # Checkpoints of a class without a head hold names without the backbone's prefix.
     has_head: ClassVar[bool] = True
 
@@ -42,7 +44,7 @@ class StorableModel(AlterableModel):
         Args:
             pretrained_model_name_or_path: folder with ``config.json`` and weights (safetensors or ``.bin``, whole or
                 sharded), or name of a hub repository.
-            *model_args: further positional arguments of the class, if one of your own takes any.
+            *model_args: what the class takes beside its configuration (`layer_options`), which may also be by name.
             config: a configuration to use in place of the stored one.
             ignore_mismatched_sizes: whether head weights of another shape are freshly initialised instead of refused.
             output_loading_info: whether to return the `LoadReport` too.
@@ -74,6 +76,7 @@ class StorableModel(AlterableModel):
                 f"For a new model without a checkpoint, use {cls.__name__}(config)."
             )
         asked = pop_loading(options)
+        own = {name: options.pop(name) for name in cls.layer_options if name in options}
         if config is None or isinstance(config, str | Path):
             config = cls.config_class.from_pretrained(config or path, **asked.hub, **options)
         elif options:
@@ -81,7 +84,7 @@ class StorableModel(AlterableModel):
         dtype = config.dtype if isinstance(asked.dtype, str) and asked.dtype == "auto" else asked.dtype
         policy = dtype_policy(dtype)
         model, report = loading.load(
-            lambda: cls(config, *model_args, dtype=policy, name=name),
+            lambda: cls(config, *model_args, dtype=policy, name=name, **own),
             cls.name_map,
             path,
             asked,
@@ -119,6 +122,7 @@ class StorableModel(AlterableModel):
 
         Raises:
             InputError: when a layer is quantized, or `max_shard_size` is no size.
+            ConfigError: when the activation is a function of one's own, which no file can hold.
             ArgumentError: when an option cannot be followed.
             OutputExistsError: when `save_directory` is a file, or that version exists.
             UploadError: when the upload fails.
@@ -132,11 +136,13 @@ class StorableModel(AlterableModel):
             raise ArgumentError("signatures cannot be given to save_pretrained; tfxlm.export_model makes its own.")
         folder = Path(save_directory)
         where = _destination({"repo_id": folder.absolute().name, "token": token, "create_pr": create_pr, **hub})
+        dtype = self.dtype_policy.variable_dtype
+        config = self.config.replace(architectures=[self.architecture], dtype=dtype)
+        config.to_dict()  # refuses what no file can hold, before there are files
         # Weights first: when they cannot be written, a configuration must not claim them.
         bare = not self.has_head
         files = loading.save(self, self.name_map, folder, bare=bare, max_shard_size=max_shard_size)
-        dtype = self.dtype_policy.variable_dtype
-        self.config.replace(architectures=[self.architecture], dtype=dtype).save_pretrained(folder)
+        config.save_pretrained(folder)
         if saved_model:
             self.export(folder / "saved_model", version=version)
         if push_to_hub:

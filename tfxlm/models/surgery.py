@@ -19,10 +19,6 @@ from tfxlm.errors import ConfigError, InputError
 from tfxlm.layers import TiedProjection
 from tfxlm.models.training import OwnLossModel
 
-# Fields of families that no layer is made from; of those that all families share, the ones that layers are made from.
-_FREE_FIELDS = {"lang2id", "id2lang", "lang_id", "mask_token_id", "pad_token_id", "bos_token_id"}
-_BOUND_FIELDS = {"pruned_heads", "tie_word_embeddings"}
-
 
 class AlterableModel(OwnLossModel):
     """A model whose embeddings, vocabulary and heads can be changed.
@@ -54,8 +50,7 @@ class AlterableModel(OwnLossModel):
     @config.setter
     def config(self, config: PreTrainedConfig) -> None:
         old = self._config
-        free = {field.name for field in dataclasses.fields(PreTrainedConfig)} - _BOUND_FIELDS | _FREE_FIELDS
-        names = [field.name for field in dataclasses.fields(old) if field.name not in free]
+        names = [field.name for field in dataclasses.fields(old) if field.name not in old.free_fields]
         bound = [name for name in (*names, "num_labels") if getattr(config, name, None) != getattr(old, name)]
         if type(config) is not type(old) or bound:
             raise ConfigError(

@@ -32,8 +32,8 @@ class TaskModel(TFPreTrainedModel):
     """A model with a head."""
 
     output_class: ClassVar[type[ModelOutput]]
-    # Call arguments, beside the labels, that are the head's.
-    head_arguments: ClassVar[tuple[str, ...]] = ()
+    # Call arguments that are the head's, labels among them where it needs those.
+    head_arguments: tuple[str, ...] = ()
 
     def answer(self, hidden_states: Any, mask: Any, training: bool | None = None, **head: Any) -> dict[str, Any]:
         """Applies the head.
@@ -49,18 +49,23 @@ class TaskModel(TFPreTrainedModel):
         """
         raise NotImplementedError
 
+    def of_labels(self, labels: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what labels ask of the body, as its arguments."""
+        return {}
+
     def forward(self, return_dict: bool | None = None, training: bool | None = None, **arguments: Any) -> Any:
         """Computes the outputs; see the class."""
         labels = {name: arguments.pop(name) for name in self.labels.targets if name in arguments}
-        head = {name: arguments.pop(name) for name in self.head_arguments if name in arguments}
-        if self.labels.needed_by_call:
-            head |= labels
-        encoded, mask = self.encode(training=training, **arguments)
+        given = arguments | labels
+        head = {name: given[name] for name in self.head_arguments if name in given}
+        body = {name: value for name, value in arguments.items() if name not in head}
+        encoded, mask = self.encode(training=training, **body, **self.of_labels(labels, body))
         outputs = self.answer(encoded["last_hidden_state"], mask, training=training, **head)
         if all(name in labels for name in self.labels.required):
-            outputs["loss"] = self.own_loss(labels, outputs)
-        rest = {name: value for name, value in encoded.items() if name != "last_hidden_state"}
-        return self.finish(self.output_class(**outputs, **rest), return_dict)
+            outputs["loss"] = self.own_loss(self.learnable(labels, arguments), outputs)
+        # The hidden states are what the head was made of, and some heads return less of the rest.
+        outputs |= {name: encoded[name] for name in self.output_class.fields if name in encoded}
+        return self.finish(self.output_class(outputs), return_dict)
 
 
 class LanguageModeling(TaskModel):
@@ -99,7 +104,7 @@ class LanguageModeling(TaskModel):
         return outputs
 
     def own_loss(self, labels: Mapping[str, Any], outputs: Mapping[str, Any], sample_weight: Any = None) -> Any:
-        """Returns the mean cross-entropy over labels that are not -100. Labels are not shifted."""
+        """Returns the mean cross-entropy over labels that are not -100."""
         log_probs = outputs.get("label_log_probs")
         if log_probs is None:
             return cross_entropy(labels["labels"], outputs["logits"], "vocab_size", sample_weight)
@@ -146,7 +151,7 @@ class MultipleChoice(TaskModel):
     output_class: ClassVar[type[ModelOutput]] = TFMultipleChoiceModelOutput
     text_axes: ClassVar[tuple[str, ...]] = ("batch", "choices", "length")
     # Not the caller's: `forward` reads it from the words.
-    head_arguments: ClassVar[tuple[str, ...]] = ("num_choices",)
+    head_arguments: tuple[str, ...] = ("num_choices",)
 
     def forward(self, return_dict: bool | None = None, training: bool | None = None, **arguments: Any) -> Any:
         """Computes the outputs; see the class."""
@@ -243,7 +248,7 @@ class BeamQuestionAnswering(_Spans):
         optional={"is_impossible": "cls_index"},
         needed_by_call=True,
     )
-    head_arguments: ClassVar[tuple[str, ...]] = ("cls_index", "p_mask")
+    head_arguments: tuple[str, ...] = ("cls_index", "p_mask", *labels.targets)
 
     def own_loss(self, labels: Mapping[str, Any], outputs: Mapping[str, Any], sample_weight: Any = None) -> Any:
         """Returns the span loss, plus half of the loss of `is_impossible` where `cls_index` is given too."""

@@ -44,6 +44,15 @@ class OwnLossModel(keras.Model):
             f"{type(self).__name__} has no loss of its own. Give one to compile(loss=...), or use a class with a head."
         )
 
+    def learnable(self, labels: Mapping[str, Any], inputs: Any) -> Mapping[str, Any]:
+        """Returns labels as the model's own loss takes them.
+
+        Args:
+            labels: by argument, as they were given.
+            inputs: of the call, by name where they were given so.
+        """
+        return labels
+
     def countable(self, name: str, labels: Any, output: Any) -> tuple[Any, Any]:
         """Returns labels that a compiled loss or metric can take, and which count, or None where all do.
 
@@ -100,7 +109,8 @@ class OwnLossModel(keras.Model):
         labels, weights = self.labels.named(x, y), self.labels.weights(sample_weight)
         self.labels.check_complete(labels)
         one = weights.get(next(iter(self.labels.targets)))
-        loss = self.own_loss(labels, self._named(x, y_pred), one if len(self.labels.targets) == 1 else weights)
+        learnable = self.learnable(labels, self._arrangement.named(x))
+        loss = self.own_loss(learnable, self._named(x, y_pred), one if len(self.labels.targets) == 1 else weights)
         return sum((self._aggregate_additional_loss(extra) for extra in self.losses), loss)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -12,13 +13,20 @@ from tfxlm.checkpoints import NameMap
 from tfxlm.checkpoints.maps.xlm import XLM
 from tfxlm.configs import PreTrainedConfig, XLMConfig
 from tfxlm.errors import ConfigError
-from tfxlm.layers import AdaptiveSoftmax, KeyValueCache, TiedProjection
+from tfxlm.layers import (
+    AdaptiveSoftmax,
+    EmbeddingTable,
+    NormalWithZeroRow,
+    Table,
+    TiedProjection,
+    activation_named,
+    sinusoidal_table,
+)
+from tfxlm.models.backbone import Backbone
+from tfxlm.models.backbone_model import BackboneModel
 from tfxlm.models.batches import Labels
-from tfxlm.models.calls import check_grid, check_head_mask
 from tfxlm.models.outputs import ModelOutput, TFBaseModelOutput, TFXLMWithLMHeadModelOutput
-from tfxlm.models.pretrained import TFPreTrainedModel
 from tfxlm.models.tasks import LanguageModeling
-from tfxlm.models.xlm_backbone import XLMBackbone
 
 INPUTS = (
     *("input_ids", "attention_mask", "langs", "token_type_ids", "position_ids", "lengths", "cache", "head_mask"),
@@ -26,68 +34,85 @@ INPUTS = (
 )
 
 
-class TFXLMPreTrainedModel(TFPreTrainedModel):
+class XLMBackbone(Backbone):
+    """Words, positions (learned or sinusoidal), and languages where the model has them; post-LN blocks."""
+
+    causal_field: ClassVar[str] = "causal"
+
+    def embedding_tables(self, config: Any) -> dict[str, EmbeddingTable]:
+        """Returns the tables of words, positions and languages."""
+        normal = keras.initializers.RandomNormal(stddev=config.embed_init_std)
+        size = config.max_position_embeddings
+        fixed = Table(sinusoidal_table(size, config.emb_dim)) if config.sinusoidal_embeddings else None
+        tables = {
+            "word": EmbeddingTable(
+                config.vocab_size,
+                f"input_ids must be in [0, vocab_size = {config.vocab_size}): use the checkpoint's own tokenizer.",
+                NormalWithZeroRow(config.embed_init_std, config.pad_index),
+            ),
+            "position": EmbeddingTable(
+                size,
+                f"position_ids must be in [0, max_position_embeddings = {size}): truncate the text to {size} tokens.",
+                fixed or normal,
+                trainable=fixed is None,
+            ),
+        }
+        if config.uses_lang_embeddings:
+            known = f": {config.lang2id}" if config.lang2id else ""
+            tables["lang"] = EmbeddingTable(
+                config.n_langs, f"langs must be language ids in [0, n_langs = {config.n_langs}){known}.", normal
+            )
+        return tables
+
+    @property
+    def embedding_options(self) -> dict[str, Any]:
+        """Further arguments of `TransformerEmbeddings`."""
+        return {"dropout": self.config.dropout}
+
+    @property
+    def block_options(self) -> dict[str, Any]:
+        """Further arguments of `TransformerEncoder`."""
+        config = self.config
+        return {
+            "inner_dim": 4 * config.emb_dim,
+            "activation": activation_named("gelu" if config.gelu_activation else "relu"),
+            "norm": "post",
+            "dropout": config.dropout,
+            "attention_dropout": config.attention_dropout,
+            "kernel_initializer": keras.initializers.RandomNormal(stddev=config.init_std),
+        }
+
+    def lookups(self, position_ids: Any, langs: Any, token_type_ids: Any) -> Mapping[str, Any]:
+        """Returns the ids that are looked up beside the words."""
+        # Token types are looked up among the words: so the original was used, and so checkpoints expect it.
+        langs = langs if self.config.uses_lang_embeddings else None
+        return {"position": position_ids, "lang": langs, "word": token_type_ids}
+
+
+class TFXLMPreTrainedModel(BackboneModel):
     """What the XLM classes share; see `TFXLMModel` for the call arguments."""
 
     config_class: ClassVar[type[PreTrainedConfig]] = XLMConfig
     name_map: ClassVar[NameMap] = XLM
     base_model_prefix: ClassVar[str] = "transformer"
+    backbone_class: ClassVar[type[Backbone]] = XLMBackbone
+    cache_name: ClassVar[str] = "cache"
 
     def make_layers(self, config: XLMConfig) -> None:
         """Makes the backbone."""
-        self.transformer = XLMBackbone(config, name="transformer", dtype=self.dtype_policy)
+        super().make_layers(config)
         self._has_warned_of_langs = False
 
-    def make_cache(self, batch_size: Any, max_length: int | None = None) -> KeyValueCache:
-        """Makes an empty cache, for calls that bring one or several new tokens of a text at a time.
-
-        Positions go on counting by slots, padding included, as they do in one call with all tokens. Where prompts of
-        different lengths are padded on the right, give the `position_ids` of the tokens that follow, or the answer to a
-        row depends on the longest prompt of its batch. Compiled with XLA, nothing checks that tokens still fit.
-
-        Args:
-            batch_size: rows.
-            max_length: most tokens of a row, padding included; `max_position_embeddings` by default.
-
-        Returns:
-            The cache of the first call; each call returns the next one in its outputs.
-
-        Raises:
-            InputError: when `max_length` is not a positive integer.
-        """
-        return self.transformer.make_cache(batch_size, max_length)
-
-    def encode(
-        self,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        langs: Any = None,
-        **inputs: Any,
-    ) -> tuple[TFBaseModelOutput, Any]:
-        """Checks the inputs and runs the backbone.
-
-        Returns:
-            Its outputs, and the padding mask (batch, length), boolean.
-
-        Raises:
-            InputError: when inputs are missing, contradict each other, or do not fit the model.
-        """
-        config = self.config
-        check_grid({**inputs, "langs": langs}, config.max_position_embeddings, config.emb_dim)
-        check_head_mask(inputs.get("head_mask"), config.n_layers, config.n_heads, bool(config.pruned_heads))
-        if langs is None and config.uses_lang_embeddings and not self._has_warned_of_langs:
+    def encode(self, **inputs: Any) -> tuple[dict[str, Any], Any]:
+        """Checks the inputs and runs the backbone; see `BackboneModel.encode`."""
+        if inputs.get("langs") is None and self.config.uses_lang_embeddings and not self._has_warned_of_langs:
             self._has_warned_of_langs = True
             warnings.warn(
                 f"{type(self).__name__} was trained with language embeddings, but the call has no langs: answers will "
                 "be worse. Pass langs (tokenizer(..., lang=...) makes them).",
                 stacklevel=2,
             )
-        return self.transformer(
-            langs=langs if config.uses_lang_embeddings else None,
-            output_attentions=config.output_attentions if output_attentions is None else output_attentions,
-            output_hidden_states=config.output_hidden_states if output_hidden_states is None else output_hidden_states,
-            **inputs,
-        )
+        return super().encode(**inputs)
 
 
 class TFXLMModel(TFXLMPreTrainedModel):
@@ -137,8 +162,8 @@ class TFXLMModel(TFXLMPreTrainedModel):
 
     def forward(self, return_dict: bool | None = None, **inputs: Any) -> Any:
         """Computes the outputs; see the class."""
-        outputs, _ = self.encode(**inputs)
-        return self.finish(outputs, return_dict)
+        encoded, _ = self.encode(**inputs)
+        return self.finish(TFBaseModelOutput(encoded), return_dict)
 
 
 class TFXLMWithLMHeadModel(LanguageModeling, TFXLMPreTrainedModel):
@@ -183,6 +208,7 @@ class TFXLMWithLMHeadModel(LanguageModeling, TFXLMPreTrainedModel):
         if config.asm:
             # An adaptive softmax is cheap where it knows the label: it has to see them.
             self.labels = dataclasses.replace(self.labels, needed_by_call=True)
+            self.head_arguments = ("labels",)
             self.pred_layer = AdaptiveSoftmax(
                 config.emb_dim,
                 config.vocab_size,
@@ -198,7 +224,7 @@ class TFXLMWithLMHeadModel(LanguageModeling, TFXLMPreTrainedModel):
         """(batch, P, dim) -> (batch, P, vocab_size)."""
         if self.config.asm:
             return self.pred_layer(hidden_states)
-        return self.pred_layer(hidden_states, self.transformer.embeddings.tables["word"].embeddings)
+        return self.pred_layer(hidden_states, self.get_input_embeddings().embeddings)
 
     def label_log_probs(self, hidden_states: Any, labels: Any) -> Any:
         """(batch, P, dim), int32 (batch, P) -> (batch, P); see `LanguageModeling`."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tfxlm.configs import XLMConfig
-from tfxlm.configs.xlm import ACTIVATION_NAMES
+from tfxlm.configs.checks import ACTIVATION_NAMES
 from tfxlm.errors import CheckpointNotFoundError, ConfigError, CorruptFileError, OutputExistsError
 
 DEFAULTS = {

@@ -1,0 +1,142 @@
+"""The body of XLM-RoBERTa and XLM-RoBERTa-XL, and what calls of its models share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from tfxlm.layers import CacheStep, EmbeddingTable, NormalWithZeroRow, SequenceSummary, activation_named
+from tfxlm.models.backbone import Backbone
+from tfxlm.models.backbone_model import BackboneModel
+
+
+class RobertaBackbone(Backbone):
+    """Words, learned positions and token types; attention with absolute or relative positions.
+
+    Args:
+        config: the model's configuration.
+        add_pooling_layer: whether there is a layer `pooler`, from the first position's hidden state to one vector.
+        **kwargs: further arguments of `Backbone`.
+    """
+
+    causal_field: ClassVar[str] = "is_decoder"
+
+    def __init__(self, config: Any, *, add_pooling_layer: bool = False, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.pooler = (
+            SequenceSummary(
+                config.hidden_size,
+                projection_dim=config.hidden_size,
+                activation="tanh",
+                kernel_initializer=normal(config),
+                name="pooler",
+                dtype=self.dtype_policy,
+            )
+            if add_pooling_layer
+            else None
+        )
+
+    def embedding_tables(self, config: Any) -> dict[str, EmbeddingTable]:
+        """Returns the tables of words, positions and token types."""
+        positions, types, longest = config.max_position_embeddings, config.type_vocab_size, config.max_sequence_length
+        zero_at_padding = NormalWithZeroRow(config.initializer_range, config.pad_index)
+        return {
+            "word": EmbeddingTable(
+                config.vocab_size,
+                f"input_ids must be in [0, vocab_size = {config.vocab_size}): use the checkpoint's own tokenizer.",
+                zero_at_padding,
+            ),
+            "position": EmbeddingTable(
+                positions,
+                f"position_ids must be in [0, max_position_embeddings = {positions}): truncate the text to {longest} "
+                "tokens.",
+                zero_at_padding,
+                # Checkpoints have the table in any case, but only absolute positions are looked up in it.
+                trainable=self.has_absolute_positions,
+            ),
+            "token_type": EmbeddingTable(
+                types, f"token_type_ids must be in [0, type_vocab_size = {types}).", normal(config)
+            ),
+        }
+
+    @property
+    def has_absolute_positions(self) -> bool:
+        """Whether positions are looked up in a table, not part of the attention scores."""
+        return self.config.position_embedding_type == "absolute"
+
+    @property
+    def embedding_options(self) -> dict[str, Any]:
+        """Further arguments of `TransformerEmbeddings`."""
+        return {"dropout": self.config.hidden_dropout_prob}
+
+    @property
+    def block_options(self) -> dict[str, Any]:
+        """Further arguments of `TransformerEncoder`."""
+        config = self.config
+        return {
+            "inner_dim": config.intermediate_size,
+            "activation": activation_named(config.hidden_act),
+            "norm": "post",
+            "dropout": config.hidden_dropout_prob,
+            "attention_dropout": config.attention_probs_dropout_prob,
+            "relative_positions": None if self.has_absolute_positions else config.position_embedding_type,
+            "max_positions": config.max_position_embeddings,
+            "cross_attention": config.has_cross_attention,
+            "kernel_initializer": normal(config),
+        }
+
+    @property
+    def padding_id(self) -> int | None:
+        """The id that is padding where nothing else says what is; None for none."""
+        return super().padding_id if self.config.mask_from_padding else None
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates the variables."""
+        super().build()
+        if self.pooler is not None:
+            self.pooler.build()
+
+    def default_positions(self, input_ids: Any, places: Any, step: CacheStep | None) -> Any:
+        """Returns positions that count from the one after the padding token's id, and leave out padding tokens."""
+        start = self.config.pad_index + 1
+        if input_ids is None:
+            return places + start
+        is_word = ops.cast(ops.not_equal(input_ids, self.config.pad_index), "int32")
+        before = 0 if step is None else step.count_before[:, None]
+        return is_word * (ops.cumsum(is_word, axis=1) + before) + (start - 1)
+
+    def lookups(self, position_ids: Any, langs: Any, token_type_ids: Any) -> Mapping[str, Any]:
+        """Returns the ids that are looked up beside the words; the token type is 0 where none is given."""
+        return {
+            "position": position_ids if self.has_absolute_positions else None,
+            "token_type": ops.zeros_like(position_ids) if token_type_ids is None else token_type_ids,
+        }
+
+
+def normal(config: Any) -> keras.initializers.Initializer:
+    """Returns the initializer of matrices."""
+    return keras.initializers.RandomNormal(stddev=config.initializer_range)
+
+
+class RobertaModel(BackboneModel):
+    """A model around this body, which is its attribute `roberta`."""
+
+    base_model_prefix: ClassVar[str] = "roberta"
+    backbone_class: ClassVar[type[Backbone]] = RobertaBackbone
+
+    def encode(self, use_cache: bool | None = None, **inputs: Any) -> tuple[dict[str, Any], Any]:
+        """Checks the inputs and runs the backbone; see `BackboneModel.encode`."""
+        words = inputs.get("input_ids", inputs.get("inputs_embeds"))
+        if words is not None:
+            if use_cache and self.config.is_decoder and inputs.get("past_key_values") is None:
+                inputs["past_key_values"] = self.make_cache(ops.shape(words)[0])
+            if inputs.get("past_key_values") is not None and inputs.get("attention_mask") is not None:
+                # Scripts for `transformers` give the mask of the earlier tokens again, which the cache has already.
+                inputs["attention_mask"] = inputs["attention_mask"][:, -ops.shape(words)[1] :]
+        encoded, mask = super().encode(**inputs)
+        if use_cache is False:
+            encoded.pop("past_key_values", None)
+        return encoded, mask
