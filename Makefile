@@ -3,6 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 PARITY := .venv-parity
 TORCH ?= torch==2.13.0
+# Of the quickstart: xlm or xlm-roberta.
+FAMILY ?= xlm
+
+# Of the tests: processes, which take half of the tests each and then what others have left.
+WORKERS ?= 2
+TESTS := -m pytest -n $(WORKERS) --dist worksteal
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
@@ -12,10 +18,10 @@ help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | expand -t 12
 
 quickstart: $(VENV)/.serve  ## checkpoint -> fine-tune -> evaluate -> export -> serve, on the files in examples/
-	$(VENV)/bin/python examples/quickstart.py
+	$(VENV)/bin/python examples/quickstart.py --family $(FAMILY)
 
 test: $(VENV)/.test  ## the tests, without PyTorch (TFXLM_DATA=... for those on real text)
-	$(VENV)/bin/python -m pytest --ignore=tests/parity
+	TF_NUM_INTRAOP_THREADS=1 $(VENV)/bin/python $(TESTS) --ignore=tests/parity
 
 check: $(VENV)/.check  ## lint and types
 	$(VENV)/bin/ruff check .
@@ -23,10 +29,10 @@ check: $(VENV)/.check  ## lint and types
 	$(VENV)/bin/mypy
 
 parity: $(PARITY)/.parity  ## live comparison with PyTorch and transformers
-	$(PARITY)/bin/python -m pytest tests/parity
+	TF_NUM_INTRAOP_THREADS=1 $(PARITY)/bin/python $(TESTS) tests/parity
 
 sweep: $(PARITY)/.parity  ## the parity tests on all data and many more configurations
-	TFXLM_SWEEP=1 $(PARITY)/bin/python -m pytest tests/parity
+	TFXLM_SWEEP=1 TF_NUM_INTRAOP_THREADS=1 $(PARITY)/bin/python $(TESTS) tests/parity
 
 bench: $(PARITY)/.bench  ## speed and memory beside the peers
 	$(PARITY)/bin/python -m benchmarks

@@ -1,4 +1,4 @@
-"""Truncation, words, added tokens and decoding against the XLM tokenizer of `transformers`, live."""
+"""Truncation, words, added tokens and decoding against the tokenizers of `transformers`, live."""
 
 from pathlib import Path
 from typing import Any
@@ -9,36 +9,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.parity.reference import SWEEP
-from tests.tokenizers.toy import hard_texts, write_toy
+from tests.parity.token_families import both, folder, fresh, readable
+from tests.tokenizers.toy import hard_texts
 from tfxlm.errors import InputError
-from tfxlm.tokenizers import XLMTokenizer
-from tfxlm.tokenizers.xlm import SPECIAL_SYMBOLS
+from tfxlm.tokenizers.base import Tokenizer
+
+__all__ = ["folder"]
 
 STRATEGIES = ["longest_first", "only_first", "only_second", "do_not_truncate"]
 SIDES = ["right", "left"]
 
 plain_texts = st.text("the world, ", max_size=30)
-
-
-@pytest.fixture(scope="module", params=[True, False], ids=["lower-cased", "cased"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toy(tmp_path_factory.mktemp("toy"), do_lowercase_and_remove_accent=request.param)
-
-
-_loaded: dict[Path, tuple[XLMTokenizer, transformers.XLMTokenizer]] = {}
-
-
-def both(folder: Path) -> tuple[XLMTokenizer, transformers.XLMTokenizer]:
-    """Loads both tokenizers, once."""
-    if folder not in _loaded:
-        _loaded[folder] = fresh(folder)
-    return _loaded[folder]
-
-
-def fresh(folder: Path) -> tuple[XLMTokenizer, transformers.XLMTokenizer]:
-    # Theirs keeps what is added in the default value of this argument, and so for all tokenizers of the process.
-    theirs = transformers.XLMTokenizer.from_pretrained(folder, additional_special_tokens=list(SPECIAL_SYMBOLS))
-    return XLMTokenizer.from_pretrained(folder), theirs
 
 
 @settings(max_examples=5000 if SWEEP else 300, deadline=None)
@@ -96,6 +77,7 @@ def test_cutting_ids(
 @given(rows=st.lists(st.lists(hard_texts, min_size=1, max_size=4), min_size=1, max_size=3))
 def test_texts_given_as_words(folder: Path, rows: list[list[str]]) -> None:
     ours, theirs = both(folder)
+    rows = [[readable(theirs, word) for word in row] for row in rows]
     options: dict[str, Any] = {"is_split_into_words": True, "return_token_type_ids": False}
     assert dict(ours(rows, **options)) == dict(theirs(rows, **options))
     assert dict(ours(rows[0], rows[-1], **options)) == dict(theirs(rows[0], rows[-1], **options))
@@ -193,9 +175,9 @@ def test_roles(folder: Path, tmp_path: Path, roles: dict[str, Any], replaced: bo
     assert ours.add_special_tokens(roles, replaced) == theirs.add_special_tokens(roles, replaced)
     theirs.save_pretrained(tmp_path / "theirs")
     ours.save_pretrained(tmp_path / "ours")
-    ours_again = XLMTokenizer.from_pretrained(tmp_path / "ours")
-    theirs_of_ours = transformers.XLMTokenizer.from_pretrained(tmp_path / "ours")
-    ours_of_theirs = XLMTokenizer.from_pretrained(tmp_path / "theirs")
+    ours_again = type(ours).from_pretrained(tmp_path / "ours")
+    theirs_of_ours = type(theirs).from_pretrained(tmp_path / "ours")
+    ours_of_theirs = type(ours).from_pretrained(tmp_path / "theirs")
     text = "the <E2> [SEP] x  <e1>  y[PAD][B] 中 <special4> <special1>[m]"
     for tokenizer in (ours, ours_again, theirs_of_ours, ours_of_theirs):
         assert tokenizer.special_tokens_map == theirs.special_tokens_map
@@ -208,6 +190,9 @@ def test_roles(folder: Path, tmp_path: Path, roles: dict[str, Any], replaced: bo
             assert tokenizer.decode(ids, skip_special_tokens=skip) == theirs.decode(ids, skip_special_tokens=skip)
 
 
+_with_more: dict[Path, tuple[Tokenizer, transformers.PreTrainedTokenizer]] = {}
+
+
 @settings(max_examples=3000 if SWEEP else 200, deadline=None)
 @given(
     ids=st.lists(st.integers(0, 200), max_size=12),
@@ -216,12 +201,12 @@ def test_roles(folder: Path, tmp_path: Path, roles: dict[str, Any], replaced: bo
     apart=st.booleans(),
 )
 def test_decoding(folder: Path, ids: list[int], skip: bool, clean: bool | None, apart: bool) -> None:
-    if folder / "more" not in _loaded:
-        _loaded[folder / "more"] = fresh(folder)
-        for tokenizer in _loaded[folder / "more"]:
+    if folder not in _with_more:
+        _with_more[folder] = fresh(folder)
+        for tokenizer in _with_more[folder]:
             tokenizer.add_tokens(["Plain", "<s>x"])
             tokenizer.add_special_tokens({"additional_special_tokens": ["<e1>"], "pad_token": "[PAD]"})
-    ours, theirs = _loaded[folder / "more"]
+    ours, theirs = _with_more[folder]
     options: dict[str, Any] = {"skip_special_tokens": skip, "clean_up_tokenization_spaces": clean}
     options["spaces_between_special_tokens"] = apart
     assert ours.decode(ids, **options) == theirs.decode(ids, **options)

@@ -4,7 +4,7 @@ import itertools
 import unicodedata
 from typing import Any
 
-from tfxlm.tokenizers import XLMTokenizer
+from tfxlm.tokenizers import XLMRobertaTokenizer, XLMTokenizer
 
 # Letters and digits that normalisation writes otherwise, or takes apart.
 FULL_WIDTH = frozenset("０１２３４５６７８９")
@@ -43,3 +43,37 @@ def folded(text: str) -> str:
     """Takes away what the letter case of a vocabulary, and the spelling of a language, change."""
     marked = unicodedata.normalize("NFD", text.lower().replace("ς", "σ"))
     return "".join(char for char in marked if unicodedata.category(char) != "Mn")
+
+
+def check_places(tokenizer: XLMRobertaTokenizer, text: str, **options: Any) -> None:
+    """Checks the offsets of one text: what stands at a token's place becomes the token again."""
+    encoding = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False, **options)
+    assert encoding["input_ids"] == tokenizer(text, add_special_tokens=False, **options)["input_ids"]
+    spans, words = encoding["offset_mapping"], encoding.word_ids()
+    tokens = tokenizer.tokenize(text, **options)
+    assert len(spans) == len(words) == len(tokens)
+    assert all(0 <= start <= end <= len(text) for start, end in spans)
+    normalize = tokenizer._model._processor.normalize
+    covered: set[int] = set()
+    last = 0
+    for token, (start, end), (next_start, next_end) in zip(tokens, spans, [*spans, (len(text),) * 2][1:], strict=True):
+        assert start <= next_start and end <= next_end
+        visible = token.strip("▁")
+        assert (start < end) == bool(visible), f"{token!r} comes from somewhere"
+        if token in tokenizer.added_tokens_encoder:
+            assert text[start:end] == token
+        else:
+            made = normalize(whole(text[start:end])).strip("▁")
+            assert made == visible or (visible in made and not last <= start <= end <= next_start), (
+                "or shares characters"
+            )
+        covered.update(range(start, end))
+        last = end
+    rest = "".join(char if index not in covered else " " for index, char in enumerate(text))
+    assert not normalize(whole(rest)).strip("▁"), "what is in no token becomes nothing"
+    assert all(later - earlier in (0, 1) for earlier, later in itertools.pairwise(words))
+
+
+def whole(text: str) -> str:
+    """Puts U+FFFD for halves of surrogate pairs."""
+    return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)

@@ -9,6 +9,9 @@ Span = tuple[int, int]
 #: Start and end of what is replaced, and what stands there afterwards.
 Change = tuple[int, int, str]
 
+#: The places of single characters, of which every text has the first ones.
+_PLACES: list[Span] = [(0, 1)]
+
 
 @dataclass(frozen=True, slots=True)
 class AlignedText:
@@ -32,7 +35,9 @@ class AlignedText:
     @classmethod
     def given(cls, text: str) -> "AlignedText":
         """Aligns a text with itself."""
-        return cls(text, [(index, index + 1) for index in range(len(text))])
+        while len(_PLACES) < len(text):
+            _PLACES.extend([(index, index + 1) for index in range(len(_PLACES), 2 * len(_PLACES))])
+        return cls(text, _PLACES[: len(text)])
 
     def changed(self, changes: Iterable[Change]) -> "AlignedText":
         """Replaces parts of the text.

@@ -35,8 +35,11 @@ class Tokenizer(Batching):
         InputError: an option is not among its choices.
     """
 
-    #: Name of each vocabulary file, by the argument of the constructor that takes its path.
-    vocabulary_files: ClassVar[Mapping[str, str]] = {}
+    #: Values of `model_type` in ``config.json`` whose models take this tokenizer's ids.
+    model_types: ClassVar[tuple[str, ...]] = ()
+    #: Name of each vocabulary file, by the argument of the constructor that takes its path. Where there are several
+    #: forms, the first one that a folder has is read.
+    vocabulary_files: ClassVar[storage.Choices] = ()
 
     def __init__(
         self,
@@ -92,6 +95,10 @@ class Tokenizer(Batching):
         """Writes the vocabulary files and returns their paths; arguments as in `save_pretrained`."""
         raise NotImplementedError
 
+    def _save_files(self, save_directory: str | os.PathLike[str], filename_prefix: str | None) -> tuple[str, ...]:
+        """Writes the vocabulary files, and what goes with them in a whole tokenizer."""
+        return self.save_vocabulary(save_directory, filename_prefix)
+
     @classmethod
     def from_pretrained(
         cls,
@@ -126,21 +133,24 @@ class Tokenizer(Batching):
         """
         folder = storage.find_folder(
             name_or_path,
-            cls.vocabulary_files.values(),
+            cls.vocabulary_files,
             revision=revision,
             token=token,
             subfolder=subfolder,
             local_files_only=local_files_only,
             cache_dir=cache_dir,
         )
-        paths = {argument: folder / name for argument, name in cls.vocabulary_files.items()}
-        settings = storage.read_settings(folder, cls.__name__) | paths
+        paths = storage.vocabulary_paths(folder, cls.vocabulary_files, name_or_path)
+        sources = {argument for choice in cls.vocabulary_files for argument in choice}
+        settings = storage.read_settings(folder, cls.__name__)
+        # A path in a file is that of the machine it was written on.
+        settings = {name: value for name, value in settings.items() if name not in sources} | paths
         names = cls.option_names()
         settings |= arguments.known_options(overrides, names | settings.keys(), cls.__name__)
         tokenizer = cls(**{name: value for name, value in settings.items() if name in names})
         # What a file holds besides is no option, but is written back.
         tokenizer.settings |= {name: value for name, value in settings.items() if name not in names}
-        if not cls.vocabulary_files.keys() & overrides.keys():
+        if not sources & overrides.keys():
             storage.check_size(folder, tokenizer._pieces_to_ids.values())
         return tokenizer
 
@@ -166,7 +176,7 @@ class Tokenizer(Batching):
             OutputExistsError: a file stands where the folder should be.
             UploadError: the upload fails.
         """
-        vocabulary_files = self.save_vocabulary(save_directory, filename_prefix)
+        vocabulary_files = self._save_files(save_directory, filename_prefix)
         settings = self.settings | {
             "lang2id": self.lang2id,
             "id2lang": self.id2lang,

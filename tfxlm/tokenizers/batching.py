@@ -47,6 +47,8 @@ class Batching(Framed):
 
     #: Offsets, words and windows are there, as with the fast tokenizers of `transformers`.
     is_fast = True
+    #: Whether the same text may be cut otherwise the next time.
+    cuts_at_random = False
 
     def _encode_text(self, text: Any, lang: str | None, bypass: bool, split_special_tokens: bool | None) -> list[int]:
         """Returns the ids of a text, without special tokens around it."""
@@ -174,6 +176,9 @@ class Batching(Framed):
             split_special=split_special_tokens,
             overflow=return_overflowing_tokens,
         )
+        # What was drawn at random cannot be found out later.
+        at_once = self.cuts_at_random and not any(isinstance(text, Tokens) for row in rows for text in row)
+        wanted |= dict.fromkeys(_DETAILS, True) if at_once else {}
         columns = self._columns(batch, [name for name, value in wanted.items() if value])
 
         sizes = [len(row) for row in columns["input_ids"]]
@@ -188,7 +193,9 @@ class Batching(Framed):
         if return_length:
             columns["length"] = sizes
         known = {name: columns[name] for name in _DETAILS if name in columns}
-        for name in ("word_ids", "sequence_ids"):
+        if at_once:
+            known["tokens"] = self._tokens_by_row(columns)
+        for name in ("word_ids", "sequence_ids", *(() if return_offsets_mapping else ("offset_mapping",))):
             columns.pop(name, None)
         details = Details(partial(self._find_details, batch, len(self)), known)
         return finish(columns, batched or return_overflowing_tokens, return_tensors, details)
@@ -335,4 +342,7 @@ class Batching(Framed):
             )
         columns = self._columns(batch, _DETAILS)
         self._pad_columns(columns, batch.lengths, with_mask=False)
-        return columns | {"tokens": [self.convert_ids_to_tokens(row) for row in columns["input_ids"]]}
+        return columns | {"tokens": self._tokens_by_row(columns)}
+
+    def _tokens_by_row(self, columns: Columns) -> list[list[str]]:
+        return [self.convert_ids_to_tokens(row) for row in columns["input_ids"]]

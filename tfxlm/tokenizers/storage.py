@@ -1,7 +1,7 @@
 """The settings of a tokenizer in files, as `transformers` lays them out."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +9,59 @@ from tfxlm import files
 from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, TokenizerError
 from tfxlm.tokenizers.special_tokens import ADDITIONAL, ROLES, SpecialTokens
 
+#: Vocabulary files by the argument of the constructor that takes their path, in each of the forms that they may have.
+Choices = Sequence[Mapping[str, str]]
+
 SETTINGS_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
 MODEL_FILE = "config.json"
 
+#: Names of classes in the settings file that leave open which tokenizer it is ("Fast" left out).
+ANY_CLASS = ("PreTrainedTokenizer", "TokenizersBackend", "SentencePieceBackend")
+
 #: Entries of the settings file that say nothing to a constructor.
 _NOT_SETTINGS = ("tokenizer_class", "auto_map", "name_or_path", "special_tokens_map_file", "tokenizer_file", "self")
 
 
-def find_folder(name_or_path: str | os.PathLike[str], vocabulary_files: Iterable[str], **hub: Any) -> Path:
-    """Finds the folder of a tokenizer and checks that its vocabulary files are there.
+def find_folder(name_or_path: str | os.PathLike[str], choices: Choices, **hub: Any) -> Path:
+    """Finds the folder of a tokenizer, and downloads what there may be in it.
 
     Args:
         name_or_path: a folder or a hub name.
-        vocabulary_files: names of the files that must be there.
+        choices: the vocabulary files, in each of the forms that they may have.
         **hub: options of `files.resolve_folder`.
 
     Raises:
-        CheckpointNotFoundError: the folder, the repository or a file does not exist.
+        CheckpointNotFoundError: the folder or the repository does not exist.
     """
-    needed = list(vocabulary_files)
-    folder = files.resolve_folder(
-        name_or_path, patterns=[*needed, SETTINGS_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE, MODEL_FILE], **hub
+    names = [name for choice in choices for name in choice.values()]
+    settings = (SETTINGS_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE, MODEL_FILE)
+    return files.resolve_folder(name_or_path, patterns=list(dict.fromkeys((*names, *settings))), **hub)
+
+
+def vocabulary_paths(folder: Path, choices: Choices, name_or_path: str | os.PathLike[str]) -> dict[str, Path]:
+    """Returns the paths of the vocabulary files by argument, in the first form that is whole.
+
+    Args:
+        folder: the folder of the tokenizer.
+        choices: the vocabulary files, in each of the forms that they may have.
+        name_or_path: what the caller named, for the message.
+
+    Raises:
+        CheckpointNotFoundError: files are missing in every form.
+    """
+    missing: list[str] = []
+    for choice in choices:
+        absent = [name for name in choice.values() if not (folder / name).is_file()]
+        if not absent:
+            return {argument: folder / name for argument, name in choice.items()}
+        missing.append(" and no ".join(absent))
+    needed = "which the tokenizer needs" if len(missing) == 1 else "one of which the tokenizer needs"
+    raise CheckpointNotFoundError(
+        f"'{name_or_path}' has no {' and no '.join(missing)}, {needed}. Copy the tokenizer's files into the folder, or "
+        "name the folder that has them."
     )
-    missing = [name for name in needed if not (folder / name).is_file()]
-    if missing:
-        raise CheckpointNotFoundError(
-            f"'{name_or_path}' has no {' and no '.join(missing)}, which the tokenizer needs. Copy the tokenizer's "
-            "files into the folder, or name the folder that has them."
-        )
-    return folder
 
 
 def read_settings(folder: Path, class_name: str) -> dict[str, Any]:
@@ -52,9 +74,9 @@ def read_settings(folder: Path, class_name: str) -> dict[str, Any]:
     Raises:
         TokenizerError: a file is malformed, or the settings are those of another tokenizer.
     """
-    settings = _read(folder / SETTINGS_FILE)
+    settings = read_optional(folder / SETTINGS_FILE)
     found = str(settings.get("tokenizer_class") or class_name)
-    if found.removesuffix("Fast") != class_name:
+    if found.removesuffix("Fast") not in (class_name, *ANY_CLASS):
         raise TokenizerError(
             f"'{folder}' holds a {found}, not a {class_name}. Load it with the class of its own, or correct "
             f"'tokenizer_class' in {SETTINGS_FILE}."
@@ -62,8 +84,8 @@ def read_settings(folder: Path, class_name: str) -> dict[str, Any]:
     for name in _NOT_SETTINGS:
         settings.pop(name, None)
     if "added_tokens_decoder" not in settings:  # older files keep added tokens apart
-        settings |= _read(folder / SPECIAL_TOKENS_FILE)
-        added = _read(folder / ADDED_TOKENS_FILE)
+        settings |= read_optional(folder / SPECIAL_TOKENS_FILE)
+        added = read_optional(folder / ADDED_TOKENS_FILE)
         listed = settings.get(ADDITIONAL)
         special = [*(settings.get(role) for role in ROLES), *(listed if isinstance(listed, list) else ())]
         settings["added_tokens_decoder"] = {
@@ -71,7 +93,7 @@ def read_settings(folder: Path, class_name: str) -> dict[str, Any]:
             for token, index in added.items()
         }
     if not settings.get("lang2id") and not settings.get("id2lang"):  # older files list languages for the model only
-        model = _read(folder / MODEL_FILE)
+        model = read_optional(folder / MODEL_FILE)
         settings |= {name: model[name] for name in ("lang2id", "id2lang") if model.get(name)}
     return settings
 
@@ -86,7 +108,7 @@ def check_size(folder: Path, ids: Iterable[int]) -> None:
     Raises:
         TokenizerError: an id has no row.
     """
-    model = _read(folder / MODEL_FILE)
+    model = read_optional(folder / MODEL_FILE)
     rows = next((model[name] for name in ("vocab_size", "n_words") if isinstance(model.get(name), int)), None)
     largest = max(ids)
     if rows is not None and largest >= rows:
@@ -143,7 +165,12 @@ def prefixed(folder: str | os.PathLike[str], prefix: str | None, name: str) -> P
     return Path(folder) / (f"{prefix}-{name}" if prefix else name)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_optional(path: Path) -> dict[str, Any]:
+    """Reads a file of settings; a file that is not there has none.
+
+    Raises:
+        TokenizerError: the file is malformed.
+    """
     if not path.is_file():
         return {}
     try:

@@ -74,7 +74,8 @@ class XLMTokenizer(Tokenizer):
     Source: Lample and Conneau, "Cross-lingual Language Model Pretraining" (2019).
     """
 
-    vocabulary_files: ClassVar[Mapping[str, str]] = {"vocab_file": "vocab.json", "merges_file": "merges.txt"}
+    model_types: ClassVar[tuple[str, ...]] = ("xlm",)
+    vocabulary_files: ClassVar[storage.Choices] = ({"vocab_file": "vocab.json", "merges_file": "merges.txt"},)
 
     def __init__(
         self,
@@ -222,7 +223,7 @@ class XLMTokenizer(Tokenizer):
     ) -> tuple[str, ...]:
         """Writes ``vocab.json`` and ``merges.txt``; arguments as in `save_pretrained`."""
         vocabulary, merges = (
-            storage.prefixed(save_directory, filename_prefix, name) for name in self.vocabulary_files.values()
+            storage.prefixed(save_directory, filename_prefix, name) for name in self.vocabulary_files[0].values()
         )
         files.write_json(vocabulary, dict(sorted(self._pieces_to_ids.items(), key=lambda entry: entry[1])))
         bpe_files.write_merges(merges, self._encoder.merges)

@@ -21,9 +21,10 @@ class Template:
     pair: tuple[tuple[str, int], ...]
 
 
-def _framed(first: str, separator: str) -> Template:
+def _framed(first: str, separator: str, separators: int = 1, second: int = 1) -> Template:
     single = ((first, 0), (FIRST_TEXT, 0), (separator, 0))
-    return Template(single=single, pair=(*single, (SECOND_TEXT, 1), (separator, 1)))
+    between = ((separator, 0),) * (separators - 1)
+    return Template(single=single, pair=(*single, *between, (SECOND_TEXT, second), (separator, second)))
 
 
 #: XLM: `transformers` opens with ``<s>``, which the model never saw; the original opens with ``</s>``.
@@ -39,3 +40,6 @@ XLM_TRANSLATION = Template(
         *(("sep_token", 1), (SECOND_TEXT, 1), ("sep_token", 1)),
     ),
 )
+
+#: XLM-RoBERTa: two separators between texts, and one segment for all.
+XLM_ROBERTA = _framed("cls_token", "sep_token", separators=2, second=0)

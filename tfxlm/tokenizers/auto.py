@@ -1,0 +1,93 @@
+"""The tokenizer class that a folder asks for."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfxlm.configs.families import family_of
+from tfxlm.errors import ArgumentError, TokenizerError
+from tfxlm.tokenizers import storage
+from tfxlm.tokenizers.base import Tokenizer
+from tfxlm.tokenizers.xlm import XLMTokenizer
+from tfxlm.tokenizers.xlm_roberta import XLMRobertaTokenizer
+
+TOKENIZER_CLASSES: Mapping[str, type[Tokenizer]] = {
+    tokenizer_class.__name__: tokenizer_class for tokenizer_class in (XLMTokenizer, XLMRobertaTokenizer)
+}
+
+_HUB_OPTIONS = ("revision", "token", "subfolder", "local_files_only", "cache_dir")
+
+
+def tokenizer_class_for(folder: Path) -> type[Tokenizer]:
+    """Returns the class for the tokenizer in a folder.
+
+    The first of these that says something decides: ``tokenizer_class`` in ``tokenizer_config.json``; the same in
+    ``config.json``; its ``architectures`` and ``model_type``; the vocabulary files that are there.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        TokenizerError: there is no class for it, or a file is malformed.
+    """
+    model = storage.read_optional(folder / storage.MODEL_FILE)
+    settings = storage.read_optional(folder / storage.SETTINGS_FILE)
+    for source, content in ((storage.SETTINGS_FILE, settings), (storage.MODEL_FILE, model)):
+        name = str(content.get("tokenizer_class") or "").removesuffix("Fast")
+        if name in TOKENIZER_CLASSES:
+            return TOKENIZER_CLASSES[name]
+        if name and name not in storage.ANY_CLASS:
+            raise _none_for(folder, f"tokenizer_class {content['tokenizer_class']!r} in {source}")
+    model_type, evidence = family_of(model)
+    if model_type is not None:
+        for found in TOKENIZER_CLASSES.values():
+            if model_type in found.model_types:
+                return found
+        raise _none_for(folder, f"{evidence} in {storage.MODEL_FILE}")
+    for found in TOKENIZER_CLASSES.values():
+        for choice in found.vocabulary_files:
+            if all((folder / name).is_file() for name in choice.values()):
+                return found
+    raise _none_for(folder, f"no {storage.SETTINGS_FILE} or {storage.MODEL_FILE} that names one, nor its vocabulary")
+
+
+def _none_for(folder: Path, found: str) -> TokenizerError:
+    known = "; ".join(
+        f"{name}, which reads {' or '.join(' and '.join(choice.values()) for choice in known.vocabulary_files)}"
+        for name, known in TOKENIZER_CLASSES.items()
+    )
+    return TokenizerError(
+        f"'{folder}' has {found}: there is no tokenizer class for it. There is {known}. If its files are one's of "
+        "these, call from_pretrained of that class."
+    )
+
+
+class AutoTokenizer:
+    """Loads the tokenizer that goes with a checkpoint: an `XLMTokenizer` or an `XLMRobertaTokenizer`.
+
+    Example:
+        >>> from tfxlm import AutoTokenizer
+        >>> tokenizer = AutoTokenizer.from_pretrained("folder-or-hub-name")
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise ArgumentError(
+            "AutoTokenizer chooses a class and has no instances. Use AutoTokenizer.from_pretrained(name)."
+        )
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Tokenizer:
+        """Loads a tokenizer from a folder or from the hub.
+
+        Args:
+            name_or_path: a folder with the files of a tokenizer, or a hub name.
+            **options: see `Tokenizer.from_pretrained`, which also lists what is raised.
+
+        Returns:
+            An instance of the class that `tokenizer_class_for` names.
+        """
+        hub = {name: options.pop(name) for name in _HUB_OPTIONS if name in options}
+        choices = [choice for known in TOKENIZER_CLASSES.values() for choice in known.vocabulary_files]
+        folder = storage.find_folder(name_or_path, choices, **hub)
+        return tokenizer_class_for(folder).from_pretrained(folder, **options)
