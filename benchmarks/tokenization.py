@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import interleaved, median
 from benchmarks.table import Row
@@ -13,13 +16,11 @@ from benchmarks.table import Row
 SENTENCES = 500
 FOLDER = Path(__file__).parents[1] / "examples" / "checkpoint"
 
+Calls = dict[str, Callable[[list[str]], Any]]
+
 
 def run(rounds: int = 7) -> list[Row]:
     """Measures, and returns the rows of the table; none without the environment variable TFXLM_DATA."""
-    from transformers import XLMTokenizer as TheirTokenizer
-
-    from tfxlm import XLMTokenizer
-
     data = os.environ.get("TFXLM_DATA")
     if not data:
         print("tokenization: skipped, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
@@ -27,10 +28,54 @@ def run(rounds: int = 7) -> list[Row]:
     lines = Path(data, "parallel", "ntrex.eng.txt").read_text(encoding="utf-8").splitlines()
     # A fresh part for each call: caches of words must not turn the work into a look-up of whole sentences.
     parts = [lines[start : start + SENTENCES] for start in range(0, len(lines) - SENTENCES, SENTENCES)]
-    tokenizers = {"tfxlm": XLMTokenizer.from_pretrained(FOLDER), "transformers": TheirTokenizer.from_pretrained(FOLDER)}
-    calls = {name: partial(tokenizer) for name, tokenizer in tokenizers.items()}
-    # transformers has no offsets for XLM.
-    calls["tfxlm, offsets"] = partial(XLMTokenizer.from_pretrained(FOLDER), return_offsets_mapping=True)
+    pieces = Path(data, "vocab", "xlmr_sentencepiece_rebuilt.model")
+    rows = compared("XLM", xlm_calls(), parts, rounds)
+    return rows + compared("XLM-RoBERTa", xlm_roberta_calls(pieces), parts, rounds)
+
+
+def xlm_calls() -> Calls:
+    """The calls of XLM's tokenizers. `transformers` has no offsets for it."""
+    from transformers import XLMTokenizer as TheirTokenizer
+
+    from tfxlm import XLMTokenizer
+
+    return {
+        "tfxlm": XLMTokenizer.from_pretrained(FOLDER),
+        "transformers": TheirTokenizer.from_pretrained(FOLDER),
+        "tfxlm, offsets": partial(XLMTokenizer.from_pretrained(FOLDER), return_offsets_mapping=True),
+    }
+
+
+def xlm_roberta_calls(pieces: Path) -> Calls:
+    """The calls of XLM-RoBERTa's tokenizers; the fast one of `transformers` uses all cores."""
+    from transformers import XLMRobertaTokenizer as TheirTokenizer
+    from transformers import XLMRobertaTokenizerFast as TheirFastTokenizer
+
+    from tfxlm import XLMRobertaTokenizer
+
+    ours = XLMRobertaTokenizer(pieces)
+    with tempfile.TemporaryDirectory() as folder:
+        ours.save_pretrained(folder)
+        fast = TheirFastTokenizer.from_pretrained(folder)
+        slow = TheirTokenizer.from_pretrained(folder)
+    return {
+        "tfxlm": ours,
+        "transformers": slow,
+        "transformers, fast": fast,
+        "tfxlm, offsets": partial(ours, return_offsets_mapping=True),
+        "transformers, fast, offsets": partial(fast, return_offsets_mapping=True),
+    }
+
+
+def compared(family: str, calls: Calls, parts: list[list[str]], rounds: int) -> list[Row]:
+    """Measures the calls by turns, and returns a row for each.
+
+    Args:
+        family: name of the family.
+        calls: what takes a list of sentences, by name.
+        parts: lists of sentences.
+        rounds: how many times each call is measured.
+    """
     turns = dict.fromkeys(calls, 0)
 
     def work(name: str) -> int:
@@ -40,6 +85,8 @@ def run(rounds: int = 7) -> list[Row]:
     seconds = interleaved({name: partial(work, name) for name in calls}, rounds=rounds)
     theirs = median(seconds["transformers"])
     return [
-        Row(f"tokenize {SENTENCES} sentences", name, median(values), median(values) / theirs, "x transformers")
+        Row(
+            f"tokenize {SENTENCES} sentences, {family}", name, median(values), median(values) / theirs, "x transformers"
+        )
         for name, values in seconds.items()
     ]

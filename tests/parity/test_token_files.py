@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,16 @@ TEXTS = [
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_trained(tmp_path / "toy")
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[XLMRobertaTokenizer, Any, Path]:
+    """Ours of the released pieces, the fast one of theirs from the file that ours wrote, and the folder of it."""
+    folder = tmp_path_factory.mktemp("released")
+    ours = XLMRobertaTokenizer(DATA / "vocab" / "xlmr_sentencepiece_rebuilt.model")
+    ours.save_pretrained(folder)
+    (folder / "sentencepiece.bpe.model").unlink()
+    return ours, transformers.XLMRobertaTokenizerFast.from_pretrained(folder), folder
 
 
 def add(tokenizer: Any, token: Any) -> None:
@@ -112,14 +121,9 @@ def test_regularisation(folder: Path) -> None:
 
 
 @needs_data
-def test_released_pieces_in_both_files(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    shutil.copy(DATA / "vocab" / "xlmr_sentencepiece_rebuilt.model", tmp_path / "model" / "sentencepiece.bpe.model")
-    ours = XLMRobertaTokenizer.from_pretrained(tmp_path / "model")
-    ours.save_pretrained(tmp_path / "both")
-    (tmp_path / "both" / "sentencepiece.bpe.model").unlink()
-    fast = transformers.XLMRobertaTokenizerFast.from_pretrained(tmp_path / "both")
-    from_json = XLMRobertaTokenizer.from_pretrained(tmp_path / "both")
+def test_released_pieces_in_both_files(released: tuple[XLMRobertaTokenizer, Any, Path]) -> None:
+    ours, fast, folder = released
+    from_json = XLMRobertaTokenizer.from_pretrained(folder)
     assert from_json.get_vocab() == ours.get_vocab() == fast.get_vocab()
     ties = 0
     scores = dict(json.loads(fast.backend_tokenizer.to_str())["model"]["vocab"])
@@ -148,11 +152,8 @@ def visible(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 @needs_data
 @pytest.mark.parametrize("name", ["eng", "deu", "rus", "tha", "arb"])
-def test_places_in_real_text(tmp_path: Path, name: str) -> None:
-    model = DATA / "vocab" / "xlmr_sentencepiece_rebuilt.model"
-    ours = XLMRobertaTokenizer(model)
-    ours.save_pretrained(tmp_path)
-    fast = transformers.XLMRobertaTokenizerFast.from_pretrained(tmp_path)
+def test_places_in_real_text(released: tuple[XLMRobertaTokenizer, Any, Path], name: str) -> None:
+    ours, fast, _ = released
     lines = (DATA / "parallel" / f"ntrex.{name}.txt").read_text(encoding="utf-8").split("\n")
     normalize = ours._model._processor.normalize
     compared = 0

@@ -187,6 +187,11 @@ def test_malformed_files(tmp_path: Path, content: Any, message: str) -> None:
         XLMRobertaTokenizer(tokenizer_file=path)
 
 
+def test_malformed_settings(tmp_path: Path) -> None:
+    with pytest.raises(TokenizerError, match="added_tokens_decoder should be a mapping, but is a list"):
+        XLMRobertaTokenizer(tokenizer_file=written(tmp_path, CONTENT), added_tokens_decoder=["<s>"])
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(CheckpointNotFoundError, match=r"There is no file '.*tokenizer.json'"):
         XLMRobertaTokenizer(tokenizer_file=tmp_path / "tokenizer.json")

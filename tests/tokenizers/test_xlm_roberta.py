@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tfxlm
 from tests.tokenizers.test_options import json_values
-from tests.tokenizers.toy_pieces import trained, write_trained
+from tests.tokenizers.toy_pieces import trained, unigram_content, write_trained
 from tfxlm.errors import CheckpointNotFoundError, InputError, LanguageError, TFXLMError, TokenizerError
 from tfxlm.tokenizers import XLMRobertaTokenizer, XLMRobertaTokenizerFast, XLMTokenizer
 
@@ -299,12 +299,17 @@ SETTINGS = (
 )
 
 
+@pytest.mark.parametrize("name", ["sentencepiece.bpe.model", "tokenizer.json"])
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(found=st.dictionaries(st.sampled_from(SETTINGS), json_values, max_size=3))
-def test_any_settings_load_or_are_refused(folder: Path, found: dict[str, Any]) -> None:
-    (folder / "tokenizer_config.json").write_text(json.dumps(found), encoding="utf-8")
+def test_any_settings_load_or_are_refused(tmp_path: Path, name: str, found: dict[str, Any]) -> None:
+    if name == "tokenizer.json":
+        (tmp_path / name).write_text(json.dumps(unigram_content(a=-1.0)), encoding="utf-8")
+    else:
+        (tmp_path / name).write_bytes(trained())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(found), encoding="utf-8")
     try:
-        tokenizer = XLMRobertaTokenizer.from_pretrained(folder)
+        tokenizer = XLMRobertaTokenizer.from_pretrained(tmp_path)
     except TFXLMError as error:
         assert str(error)
     else:

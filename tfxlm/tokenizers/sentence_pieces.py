@@ -1,5 +1,6 @@
 """SentencePiece models: texts become pieces, and pieces have places in the text."""
 
+import itertools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -106,7 +107,13 @@ class SentencePieces:
             text: the text.
             pieces: what `pieces` returned for it.
         """
-        _, origins = self._processor.normalize(_whole(text), with_offsets=True)
+        whole = _whole(text)
+        if not self._byte_sizes and self._processor.normalize(whole).replace(SPACE, " ") == f" {text}":
+            # The shortest way for most texts: nothing moved but by the space in front.
+            ends = itertools.accumulate(map(len, pieces), initial=-1)
+            next(ends)
+            return [(end - len(piece.lstrip(SPACE)), end) for piece, end in zip(pieces, ends, strict=True)]
+        _, origins = self._processor.normalize(whole, with_offsets=True)
         spans: list[Span] = []
         position = 0  # in the normalised text; `origins` has a place in the given one for each, and the end
         for piece in pieces:

@@ -92,7 +92,8 @@ class XLMRobertaTokenizer(Tokenizer):
         elif tokenizer_file is not None:
             source = f"'{os.fspath(tokenizer_file)}'"
             model, added = unigram_file.read(tokenizer_file, FAIRSEQ, templates.XLM_ROBERTA)
-            settings["added_tokens_decoder"] = added | (settings.get("added_tokens_decoder") or {})
+            given = arguments.setting(settings, "added_tokens_decoder", Mapping, "a mapping")
+            settings["added_tokens_decoder"] = {**added, **(given or {})}
         else:
             raise InputError("A tokenizer needs its model. Pass vocab_file, or tokenizer_file, or use from_pretrained.")
         self._model = SentencePieces(model, _sampling(sp_model_kwargs), source)
