@@ -32,6 +32,13 @@ def load_ours(folder: Path) -> Any:
     return TFXLMWithLMHeadModel.from_pretrained(folder)
 
 
+def load_mapped(folder: Path) -> Any:
+    """Opens with tfxlm as a memory map, which is all that is read."""
+    from tfxlm import TFXLMWithLMHeadModel
+
+    return TFXLMWithLMHeadModel.from_pretrained(folder, memory_map=True)
+
+
 def load_transformers_tf(folder: Path) -> Any:
     """Loads with the TensorFlow class of transformers, from ``pytorch_model.bin``.
 
@@ -54,6 +61,7 @@ def write_bin(folder: Path) -> None:
 
 LOADERS: dict[str, Callable[[Path], Any]] = {
     "tfxlm": load_ours,
+    "tfxlm, memory map": load_mapped,
     "transformers TF": load_transformers_tf,
 }
 
@@ -88,7 +96,12 @@ def run(rounds: int = 15) -> list[Row]:
         del model
         gc.collect()
         fast = interleaved(
-            {"plain copy": lambda: plain_copy(folder), "tfxlm": lambda: load_ours(folder)}, rounds=rounds
+            {
+                "plain copy": lambda: plain_copy(folder),
+                "tfxlm": lambda: load_ours(folder),
+                "tfxlm, memory map": lambda: load_mapped(folder),
+            },
+            rounds=rounds,
         )
         slow = interleaved({"transformers TF": lambda: load_transformers_tf(folder)}, rounds=3, warmup=0)
         base = median(fast["plain copy"])

@@ -49,32 +49,35 @@ def median(seconds: list[float]) -> float:
 
 @dataclass
 class Memory:
-    """Megabytes (1e6 bytes) of this process: resident in all, and anonymous (not backed by files)."""
+    """Megabytes (1e6 bytes) of this process: resident in all, anonymous (not backed by files), and mapped files."""
 
     rss: float
     anonymous: float
+    mapped: float
 
     def __sub__(self, other: Memory) -> Memory:
-        return Memory(self.rss - other.rss, self.anonymous - other.anonymous)
+        return Memory(self.rss - other.rss, self.anonymous - other.anonymous, self.mapped - other.mapped)
 
 
 def memory_now() -> Memory:
     """Returns this process's memory, from /proc."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "RssAnon"))}
-    return Memory(kilobytes["VmRSS"] * 1.024e-3, kilobytes["RssAnon"] * 1.024e-3)
+    fields = ("VmRSS", "RssAnon", "RssFile")
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(fields)}
+    return Memory(*(kilobytes[field] * 1.024e-3 for field in fields))
 
 
 @contextmanager
 def peak_memory() -> Iterator[Memory]:
     """Yields a `Memory` that holds, after the block, the peak inside it above what there was before."""
-    before, peak = memory_now(), Memory(0, 0)
+    before, peak = memory_now(), Memory(0, 0, 0)
     done = threading.Event()
 
     def watch() -> None:
         while True:
             grown = memory_now() - before
             peak.rss, peak.anonymous = max(peak.rss, grown.rss), max(peak.anonymous, grown.anonymous)
+            peak.mapped = max(peak.mapped, grown.mapped)
             if done.wait(POLL_SECONDS):
                 return
 

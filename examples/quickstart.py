@@ -166,7 +166,7 @@ def ask_server(folder: Path, tokenizer: Any) -> list[Answer]:
         with Client(rest=server.rest_url) as rest, Client(grpc=server.grpc_address) as grpc:
             for lang, text in QUESTIONS.items():
                 batch = encode(tokenizer, [text], lang)
-                request = {name: batch[name] for name in ("input_ids", "langs") if name in batch}
+                request: dict[str, np.ndarray] = {name: batch[name] for name in ("input_ids", "langs") if name in batch}
                 request["lengths"] = batch["attention_mask"].sum(axis=1)
                 answer = rest.predict("intent", request)
                 same = np.array_equal(answer["scores"], grpc.predict("intent", request)["scores"])

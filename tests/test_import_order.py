@@ -40,7 +40,7 @@ SAME_LINE = {("presets", "configs")}
 LATE = {("models/pretrained.py", "export")}
 
 # Elsewhere TensorFlow comes through `backend`.
-TENSORFLOW = ("backend.py", "tokenizers/in_graph", "data/", "export/", "serve/")
+TENSORFLOW = ("backend.py", "models/fused_updates.py", "tokenizers/in_graph", "data/", "export/", "serve/")
 
 # `return_tensors="tf"` makes TensorFlow's tensors whatever Keras runs on, inside a function.
 LATE_TENSORFLOW = ("tokenizers/encoding.py",)

@@ -20,6 +20,7 @@ _CORE = {
         "XLMRobertaTokenizerFast",
         "XLMTokenizer",
     ),
+    "tfxlm.checkpoints": ("rewrite_checkpoint",),
     "tfxlm.layers": ("KeyValueCache",),
     "tfxlm.models": (
         "ModelOutput",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -247,6 +248,13 @@ def take_rows(table: Any, rows: Any) -> Any:
     return take(tf.convert_to_tensor(ops.convert_to_tensor(table)))
 
 
+def matmul_transposed(left: Any, right: Any) -> Any:
+    """(rows, dim), (columns, dim) -> (rows, columns); no transpose is made of `right` or of its gradient."""
+    if IS_TENSORFLOW:
+        return tf.matmul(left, right, transpose_b=True)
+    return ops.matmul(left, ops.transpose(right))
+
+
 @contextmanager
 def deferred_variables() -> Iterator[Callable[[keras.Model, Callable[[keras.Variable], Any]], None]]:
     """Builds a model without giving its variables values, so that each can be read straight into place.
@@ -353,34 +361,27 @@ def device_scope(device: str | None) -> AbstractContextManager[Any]:
     return keras.device(device)
 
 
-def tensor_from_array(array: np.ndarray, dtype: str, transpose: bool) -> Any:
-    """Makes a backend tensor of `dtype` from `array`, transposed on the way when asked.
-
-    The transpose is the backend's: it runs on all cores, where numpy's strided copy takes several times as long.
-    """
-    if IS_TENSORFLOW:
-        with tf.device("CPU:0"):
-            tensor = tf.cast(_copied_once(array), dtype)
-            return tf.transpose(tensor) if transpose else tensor
-    tensor = ops.cast(ops.convert_to_tensor(array), dtype)
-    return ops.transpose(tensor) if transpose else tensor
+# What TensorFlow wants tensors to be aligned to, in bytes: with others its matrix products end the process.
+ALIGNMENT = 64
 
 
-# What TensorFlow wants tensors to be aligned to, in bytes.
-_ALIGNMENT = 64
+def aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Returns an array without values that `tensor_over` takes."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def _copied_once(array: np.ndarray) -> Any:
-    """Returns a TensorFlow tensor that owns one copy of `array`.
+def tensor_over(array: np.ndarray) -> Any:
+    """Makes a backend tensor of an aligned, writable array: in TensorFlow of its memory, which must not change then.
 
     `tf.convert_to_tensor` copies twice (once to be safe, once to align), and copying is all that loading does.
     """
-    # DLPack knows no bfloat16 from numpy: its bits go over as integers.
-    is_bfloat16 = array.dtype.name == "bfloat16"
-    bits = array.view(np.uint16) if is_bfloat16 else array
-    memory = np.empty(bits.nbytes + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    aligned = memory[start : start + bits.nbytes].view(bits.dtype).reshape(bits.shape)
-    np.copyto(aligned, bits)
-    tensor = tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
-    return tf.bitcast(tensor, tf.bfloat16) if is_bfloat16 else tensor
+    if not IS_TENSORFLOW:
+        return ops.convert_to_tensor(array)
+    with tf.device("CPU:0"):
+        # DLPack knows no bfloat16 from numpy: its bits go over as integers.
+        is_bfloat16 = array.dtype.name == "bfloat16"
+        tensor = tf.experimental.dlpack.from_dlpack((array.view(np.uint16) if is_bfloat16 else array).__dlpack__())
+        return tf.bitcast(tensor, tf.bfloat16) if is_bfloat16 else tensor

@@ -38,11 +38,40 @@ def test_whole_file_is_read_by_the_library(tmp_path: Path) -> None:
         assert np.shares_memory(checkpoint.read("layer.float64"), checkpoint.read("layer.float64"))  # aligned
 
 
-def test_file_equals_the_librarys(tmp_path: Path) -> None:
+def split(file: bytes) -> tuple[bytes, bytes]:
+    """The header of a file and its data."""
+    start = 8 + int.from_bytes(file[:8], "little")
+    assert file[start - 1 : start] in b" }"
+    return file[8:start].rstrip(b" "), file[start:]
+
+
+def test_file_equals_the_librarys_but_for_spaces(tmp_path: Path) -> None:
     arrays = {"b": random_array((3, 2)), "a": random_array((5,), "bfloat16"), "c": random_array((2, 2), "float64")}
     (path,) = write_checkpoint(tmp_path, lazy(arrays))
     safetensors.numpy.save_file(arrays, tmp_path / "theirs", metadata={"format": "pt"})
-    assert path.read_bytes() == (tmp_path / "theirs").read_bytes()
+    assert split(path.read_bytes()) == split((tmp_path / "theirs").read_bytes())
+
+
+def test_tensors_are_aligned_where_their_sizes_allow_it(tmp_path: Path) -> None:
+    sizes = {"odd": 3, "a": 16, "b": 480, "short": 5, "wide": 32}
+    arrays = {name: random_array((size,), "float64" if name == "wide" else "float32") for name, size in sizes.items()}
+    (path,) = write_checkpoint(tmp_path, lazy(arrays))
+    header, data = split(path.read_bytes())
+    start = path.stat().st_size - len(data)
+    first = {name: start + spec["data_offsets"][0] for name, spec in json.loads(header).items() if name in sizes}
+    assert {name for name, at in first.items() if at % 64 == 0} >= {"a", "b", "wide"}
+    read = safetensors.numpy.load_file(path)
+    assert all(same(read[name], array) for name, array in arrays.items())
+
+
+def test_tensors_in_parts(tmp_path: Path) -> None:
+    array = random_array((7, 3), "bfloat16")
+    parts = Lazy("a", array.shape, array.dtype, lambda: (array[start : start + 2] for start in range(0, 7, 2)))
+    (path,) = write_checkpoint(tmp_path, [parts])
+    assert same(safetensors.numpy.load_file(path)["a"], array)
+    for wrong in ([array[:4]], [array, array[:1]], [array[:, :2]], [array.astype(np.float32)]):
+        with pytest.raises(InputError, match=r"Tensor 'a' was announced as bfloat16 \(7, 3\), but is"):
+            write_checkpoint(tmp_path / "wrong", [Lazy("a", array.shape, array.dtype, lambda wrong=wrong: wrong)])
 
 
 def test_transposed_arrays_are_written_in_row_order(tmp_path: Path) -> None:

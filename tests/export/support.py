@@ -17,33 +17,37 @@ import pytest
 import tensorflow as tf
 
 from tests.models.battery import perturb
-from tfxlm.configs import XLMConfig
+from tests.models.families import FAMILIES, NEEDS, SWEEP, XLM, Family
+from tfxlm.configs import PreTrainedConfig, XLMConfig
 from tfxlm.export import export_model, exporter, golden
-from tfxlm.models import (
-    TFPreTrainedModel,
-    TFXLMForMultipleChoice,
-    TFXLMForQuestionAnswering,
-    TFXLMForQuestionAnsweringSimple,
-    TFXLMForSequenceClassification,
-    TFXLMForTokenClassification,
-    TFXLMModel,
-    TFXLMWithLMHeadModel,
-)
+from tfxlm.models import TFPreTrainedModel
 
 Arrays = dict[str, np.ndarray]
 
 LABELS = {0: "non", 1: "oui", 2: "peut-être"}
 
-# Every class, with what its configuration needs.
-CLASSES: dict[type[TFPreTrainedModel], dict[str, Any]] = {
-    TFXLMModel: {},
-    TFXLMWithLMHeadModel: {},
-    TFXLMForSequenceClassification: {"n_layers": 2},
-    TFXLMForTokenClassification: {},
-    TFXLMForMultipleChoice: {},
-    TFXLMForQuestionAnsweringSimple: {"id2label": None},
-    TFXLMForQuestionAnswering: {"start_n_top": 3, "end_n_top": 2},
+# Every class, with its family and what its configuration needs beside what `NEEDS` says.
+CLASSES: dict[type[TFPreTrainedModel], tuple[Family, str]] = {
+    family.cls(task): (family, task) for family in FAMILIES for task in family.tasks
 }
+MORE: dict[str, dict[str, Any]] = {
+    "TFXLMForSequenceClassification": {"num_hidden_layers": 2},
+    "TFXLMForQuestionAnswering": {"start_n_top": 3, "end_n_top": 2},
+}
+
+# Those that are asked in every way: all of XLM, and some of the others, which share all that is exported with them.
+ASKED_IN_ALL_WAYS = [
+    kind
+    for kind, (family, _) in CLASSES.items()
+    if SWEEP
+    or family is XLM
+    or kind.__name__
+    in (
+        *("TFXLMRobertaModel", "TFXLMRobertaForMaskedLM", "TFXLMRobertaForTokenClassification"),
+        *("TFXLMRobertaXLForCausalLM", "TFXLMRobertaXLForSequenceClassification", "TFXLMRobertaXLForQuestionAnswering"),
+        "TFXLMRobertaXLForMultipleChoice",
+    )
+]
 
 # Commands that take FOLDER REQUEST.npz ANSWERS.npz, any number of times, and load SavedModels each in its own way.
 WITHOUT_TFXLM = ["-c", golden._RUN + '\nassert not any(name.startswith("tfxlm") for name in sys.modules)\n']
@@ -51,12 +55,23 @@ C_API = [str(Path(__file__).with_name("c_api.py"))]
 
 
 def config(**changes: Any) -> XLMConfig:
-    values = {"vocab_size": 60, "emb_dim": 24, "n_layers": 1, "n_heads": 3, "n_langs": 4, "id2label": LABELS}
-    return XLMConfig(**{**values, "max_position_embeddings": 16, **changes})
+    shape = {"vocab_size": 60, "emb_dim": 24, "n_layers": 1, "n_heads": 3, "max_position_embeddings": 16}
+    return XLMConfig(n_langs=4, id2label=LABELS, **shape).replace(**changes)
 
 
-def make_model(kind: type[TFPreTrainedModel], dtype: str = "float32", **changes: Any) -> TFPreTrainedModel:
-    return perturb(kind(config(**{**CLASSES[kind], **changes}), dtype=dtype))
+def config_of(kind: type[TFPreTrainedModel], **changes: Any) -> PreTrainedConfig:
+    """A configuration of the class, with the same sizes and room for texts of 16 tokens in all families."""
+    family, task = CLASSES[kind]
+    needs = {**NEEDS.get(task, {}), **MORE.get(kind.__name__, {})}
+    if family is XLM:
+        return config(**{**needs, **changes})
+    shape = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 40}
+    values = {"vocab_size": 60, "id2label": LABELS, "max_position_embeddings": 18, **shape}
+    return type(family.config)(**values).replace(**needs).replace(**changes)
+
+
+def make_model(kind: type[TFPreTrainedModel], dtype: str = "float32", **changes: Any) -> Any:
+    return perturb(kind(config_of(kind, **changes), dtype=dtype))
 
 
 def requests(choices: int | None = None) -> Arrays:

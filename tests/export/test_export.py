@@ -15,7 +15,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.export.conftest import Exports
-from tests.export.support import Exported, config, export, make_model, unchecked
+from tests.export.support import Exported, config, config_of, export, make_model, unchecked
+from tests.models.battery import perturb
 from tfxlm.errors import InputError, OutputExistsError
 from tfxlm.export import export_model
 from tfxlm.export.signatures import make_signatures
@@ -26,20 +27,27 @@ from tfxlm.models import (
     TFXLMForSequenceClassification,
     TFXLMForTokenClassification,
     TFXLMModel,
+    TFXLMRobertaForCausalLM,
+    TFXLMRobertaModel,
+    TFXLMRobertaXLForCausalLM,
+    TFXLMRobertaXLForTokenClassification,
     TFXLMWithLMHeadModel,
 )
+from tfxlm.models.tasks import BeamQuestionAnswering, MultipleChoice, SpanQuestionAnswering
 
-# Inputs beside ids, lengths and langs, by class: those of both signatures, and those of the small answers alone.
-MORE_INPUTS = {
-    TFXLMForMultipleChoice: ((), ("num_choices",)),
-    TFXLMForQuestionAnsweringSimple: ((), ("p_mask",)),
-    TFXLMForQuestionAnswering: (("p_mask", "cls_index"), ()),
+# Inputs beside ids, lengths and langs, by task: those of both signatures, and those of the small answers alone.
+MORE_INPUTS: dict[type, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    MultipleChoice: ((), ("num_choices",)),
+    SpanQuestionAnswering: ((), ("p_mask",)),
+    BeamQuestionAnswering: (("p_mask", "cls_index"), ()),
 }
 
 
 def test_signatures_and_warmup(exported: Exported) -> None:
-    everywhere, small_only = MORE_INPUTS.get(type(exported.model), ((), ()))
-    names = {"outputs": {"input_ids", "lengths", "langs", *everywhere}}
+    more = (MORE_INPUTS[base] for base in type(exported.model).__mro__ if base in MORE_INPUTS)
+    everywhere, small_only = next(more, ((), ()))
+    langs = ("langs",) if exported.model.config.uses_lang_embeddings else ()
+    names = {"outputs": {"input_ids", "lengths", *langs, *everywhere}}
     names["serving_default"] = names["outputs"] | {*small_only}
     assert set(exported.loaded.signatures) == set(names)
     for name, function in exported.loaded.signatures.items():
@@ -93,7 +101,7 @@ def test_padding_is_removed_in_the_graph(exported: Exported) -> None:
         (graph,) = [it for key, it in functions.items() if key.startswith(f"__inference_{name}_")]
         assert finds_rows(graph.node_def)
         work = [node for node in graph.node_def if node.op == "MatMul" and "feed_forward" in node.name]
-        assert len(work) == 2 * exported.model.config.n_layers  # of rank 2
+        assert len(work) == 2 * exported.model.config.num_hidden_layers  # of rank 2
 
 
 # Names of the functions that become signatures.
@@ -109,7 +117,7 @@ def test_a_graph_that_keeps_padding_finds_no_rows() -> None:
     """What the test before looks for is the removal's."""
     model = make_model(TFXLMForTokenClassification)
     for remove_padding in (True, False):
-        model.transformer.remove_padding = remove_padding
+        model.base_model.remove_padding = remove_padding
         for signature in make_signatures(model, {}).values():
             nodes = signature.graph.graph.as_graph_def().node
             assert finds_rows(nodes) == ("Where" in [node.op for node in nodes]) == remove_padding
@@ -192,6 +200,36 @@ def test_a_causal_model_predicts_from_what_came_before(tmp_path: Path) -> None:
     assert (one["ids"][0, 3:].numpy() != other["ids"][0, 3:].numpy()).any()
     logits = it.outputs()["logits"]
     np.testing.assert_array_equal(one["ids"][0, :, 0], logits[0].argmax(-1))
+
+
+@pytest.mark.parametrize("kind", [TFXLMRobertaForCausalLM, TFXLMRobertaXLForCausalLM])
+def test_decoders_are_exported_without_cache_and_encoder(kind: Any, tmp_path: Path) -> None:
+    it = export(make_model(kind, add_cross_attention=True, use_cache=True), tmp_path / "served")
+    assert set(it.samples["serving_default"]) == set(it.samples["outputs"]) == {"input_ids", "lengths"}
+    assert set(it.expected["outputs"]) == {"logits"}
+    np.testing.assert_array_equal(ask(it)["ids"][0, :, 0], it.outputs()["logits"][0].argmax(-1))
+
+
+@pytest.mark.parametrize("changes", [{"add_pooling_layer": False}, {}], ids=["without", "with"])
+def test_models_with_and_without_pooling_layer(changes: dict[str, Any], tmp_path: Path) -> None:
+    model = perturb(TFXLMRobertaModel(config_of(TFXLMRobertaModel), **changes))
+    it = export(model, tmp_path / "served")
+    assert ("pooler_output" in it.expected["outputs"]) == (not changes)
+    assert set(ask(it)) == {"embedding"}
+
+
+@pytest.mark.parametrize("changes", [{"position_embedding_type": "relative_key_query"}, {"mask_from_padding": False}])
+def test_other_positions_and_masks(changes: dict[str, Any], tmp_path: Path) -> None:
+    """`lengths` say what is real, whatever the model takes for padding on its own."""
+    it = export(make_model(TFXLMRobertaXLForTokenClassification, **changes), tmp_path / "served")
+    scores = tf.nn.softmax(it.outputs()["logits"]).numpy().max(-1) * it.mask()
+    np.testing.assert_allclose(ask(it)["score"], scores, atol=2e-5)
+
+
+def test_short_positions(tmp_path: Path) -> None:
+    """Requests that go with an export are no longer than its texts may be."""
+    it = export(make_model(TFXLMRobertaModel, max_position_embeddings=6), tmp_path / "served")
+    assert it.samples["outputs"]["input_ids"].shape == (3, 4)
 
 
 def test_inputs_that_would_broadcast_are_refused(exported: Exported) -> None:

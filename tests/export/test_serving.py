@@ -9,16 +9,34 @@ import numpy as np
 import pytest
 
 from tests.export.conftest import Exports
-from tests.export.support import C_API, CLASSES, WITHOUT_TFXLM, Exported, ask_process, export, make_model, requests
+from tests.export.support import (
+    ASKED_IN_ALL_WAYS,
+    C_API,
+    CLASSES,
+    WITHOUT_TFXLM,
+    Exported,
+    ask_process,
+    export,
+    make_model,
+    requests,
+)
+from tests.models.families import SWEEP, XLM
 from tfxlm.client import Client
 from tfxlm.errors import InputError, ServingError
 from tfxlm.export import golden
-from tfxlm.models import TFXLMForMultipleChoice, TFXLMForQuestionAnswering, TFXLMForSequenceClassification
+from tfxlm.models import (
+    TFXLMForMultipleChoice,
+    TFXLMForQuestionAnswering,
+    TFXLMForSequenceClassification,
+    TFXLMRobertaXLForMaskedLM,
+    TFXLMRobertaXLModel,
+)
 from tfxlm.serve import Server
 
 SIGNATURES = ("serving_default", "outputs")
 
-HALF = [(kind, "bfloat16") for kind in CLASSES]
+HALF = [(kind, "bfloat16") for kind, (family, _) in CLASSES.items() if SWEEP or family is XLM]
+HALF += [(kind, "bfloat16") for kind in (TFXLMRobertaXLModel, TFXLMRobertaXLForMaskedLM) if not SWEEP]
 HALF += [(TFXLMForQuestionAnswering, "float16"), (TFXLMForSequenceClassification, "mixed_float16")]
 
 Answers = Mapping[str, np.ndarray]
@@ -27,7 +45,7 @@ Answers = Mapping[str, np.ndarray]
 @pytest.fixture(scope="module")
 def server(exports: Exports) -> Iterator[Server]:
     """All classes, side by side."""
-    models = {kind.__name__: exports(kind).folder.parent for kind in CLASSES}
+    models = {kind.__name__: exports(kind).folder.parent for kind in ASKED_IN_ALL_WAYS}
     with Server(models, rest_port=0, grpc_port=0) as running:
         yield running
 
@@ -36,7 +54,7 @@ def server(exports: Exports) -> Iterator[Server]:
 def half(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[type, str], Exported]:
     folder = tmp_path_factory.mktemp("half")
     return {
-        (kind, dtype): export(make_model(kind, dtype, n_layers=1), folder / f"{kind.__name__}-{dtype}")
+        (kind, dtype): export(make_model(kind, dtype, num_hidden_layers=1), folder / f"{kind.__name__}-{dtype}")
         for kind, dtype in HALF
     }
 
@@ -46,7 +64,7 @@ def answers(
     server: Server, exports: Exports, half: dict[Any, Exported], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[Any, Answers]]:
     """Answers by way of asking and model; to golden samples too."""
-    asked = {kind: exports(kind) for kind in CLASSES}
+    asked = {kind: exports(kind) for kind in ASKED_IN_ALL_WAYS}
     found: dict[str, dict[Any, Answers]] = {}
     with (
         Client(rest=server.rest_url) as columns,
@@ -76,7 +94,7 @@ def answers(
     return found
 
 
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", ASKED_IN_ALL_WAYS, ids=lambda kind: kind.__name__)
 def test_all_ways_give_equal_answers(kind: type, answers: dict[str, dict[Any, Answers]]) -> None:
     expected = answers["gRPC"][kind]
     assert {name.partition("/")[0] for name in expected} == set(SIGNATURES)
@@ -87,7 +105,7 @@ def test_all_ways_give_equal_answers(kind: type, answers: dict[str, dict[Any, An
             np.testing.assert_array_equal(answer[name].astype(value.dtype), value, err_msg=f"{way}: {name}")
 
 
-@pytest.mark.parametrize("key", [*CLASSES, *HALF], ids=str)
+@pytest.mark.parametrize("key", [*ASKED_IN_ALL_WAYS, *HALF], ids=str)
 def test_golden_samples_are_answered_in_a_fresh_process(
     key: Any, answers: dict[str, dict[Any, Answers]], half: dict[Any, Exported], exports: Exports
 ) -> None:

@@ -20,7 +20,19 @@ from tests.models.cases import BY_NAME, CASES, ROWS, Case
 from tests.models.test_keras_fit import losses_of, plain
 
 # Each compiled graph takes seconds.
-TRAINED = [BY_NAME[name] for name in ("WithLMHeadModel", "ForMultipleChoice", "ForQuestionAnswering")]
+TRAINED = [
+    BY_NAME[name]
+    for name in (
+        *("TFXLMWithLMHeadModel", "TFXLMForMultipleChoice", "TFXLMForQuestionAnswering"),
+        *("TFXLMRobertaForCausalLM", "TFXLMRobertaXLForTokenClassification"),
+    )
+]
+
+STORED = [
+    BY_NAME[name] for name in ("TFXLMForQuestionAnswering", "TFXLMRobertaForMultipleChoice", "TFXLMRobertaXLModel")
+]
+ADAPTED = [BY_NAME[name] for name in ("TFXLMWithLMHeadModel", "TFXLMRobertaXLForMaskedLM")]
+TAGGER = BY_NAME["TFXLMForTokenClassification"]
 
 
 def listed(outputs: Any) -> dict[str, Any]:
@@ -56,7 +68,10 @@ def files(case: Case) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model.keras")
         model.save_pretrained(folder)
-        again = [keras.saving.load_model(Path(folder) / "model.keras"), type(model).from_pretrained(folder)]
+        again = [
+            keras.saving.load_model(Path(folder) / "model.keras"),
+            type(model).from_pretrained(folder, **case.options),
+        ]
     return {"same": [listed(other(inputs)) == expected for other in again]}
 
 
@@ -92,10 +107,10 @@ def adapted(case: Case) -> dict[str, Any]:
 RUNS: dict[str, Callable[[], dict[str, Any]]] = {
     **{f"forward {case}": lambda case=case: forward(case) for case in CASES},
     **{f"training {case}": lambda case=case: training(case) for case in TRAINED},
-    "mixed_bfloat16": lambda: training(CASES[4], model=CASES[4].model(dtype="mixed_bfloat16")),
-    "files": lambda: files(BY_NAME["ForQuestionAnswering"]),
-    "data": lambda: data(BY_NAME["ForTokenClassification"]),
-    "adapted": lambda: adapted(BY_NAME["WithLMHeadModel"]),
+    "mixed_bfloat16": lambda: training(TAGGER, model=TAGGER.model(dtype="mixed_bfloat16")),
+    **{f"files {case}": lambda case=case: files(case) for case in STORED},
+    "data": lambda: data(BY_NAME["TFXLMForTokenClassification"]),
+    **{f"adapted {case}": lambda case=case: adapted(case) for case in ADAPTED},
 }
 
 

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.cases import BY_NAME, CASES, ROWS, Case
+from tests.jax.program import ADAPTED, STORED, TAGGER, TRAINED
+from tests.models.cases import CASES, ROWS, Case
 from tests.models.test_keras_fit import losses_of, plain
 from tests.models.test_keras_quantize import cosine
 
 ROOT = Path(__file__).parents[2]
-TRAINED = [BY_NAME[name] for name in ("WithLMHeadModel", "ForMultipleChoice", "ForQuestionAnswering")]
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +73,20 @@ def test_training(results: Any, case: Case) -> None:
 
 def test_mixed_precision(results: Any) -> None:
     losses = result_of(results, "mixed_bfloat16")["history"]["loss"]
-    _, labels = CASES[4].data()
-    expected = CASES[4].loss(CASES[4].outputs(CASES[4].model()), labels)
+    _, labels = TAGGER.data()
+    expected = TAGGER.loss(TAGGER.outputs(TAGGER.model()), labels)
     assert losses[0] == pytest.approx(expected, rel=0.05) and losses[1] < losses[0]
 
 
-def test_files(results: Any) -> None:
-    assert result_of(results, "files")["same"] == [True, True]
+@pytest.mark.parametrize("case", STORED, ids=str)
+def test_files(results: Any, case: Case) -> None:
+    assert result_of(results, f"files {case}")["same"] == [True, True]
 
 
 def test_weights_and_compiled_losses(results: Any) -> None:
     """Of rows and of classes, from `tf.data` with labels beside the inputs and among them."""
     losses = result_of(results, "data")["losses"]
-    case = BY_NAME["ForTokenClassification"]
+    case = TAGGER
     inputs, labels = case.data()
     model = case.compiled(keras.optimizers.SGD(0.0), metrics=["accuracy"], run_eagerly=True)
     outputs = case.outputs(model)
@@ -99,8 +100,9 @@ def test_weights_and_compiled_losses(results: Any) -> None:
     assert losses[2] == pytest.approx([case.loss(outputs, labels), accuracy], rel=1e-5)
 
 
-def test_lora_and_quantization(results: Any) -> None:
-    result = result_of(results, "adapted")
+@pytest.mark.parametrize("case", ADAPTED, ids=str)
+def test_lora_and_quantization(results: Any, case: Case) -> None:
+    result = result_of(results, f"adapted {case}")
     assert result["same"] and result["losses"] == sorted(result["losses"], reverse=True)
     for name, value in result["int8"].items():
         assert cosine(value, result["exact"][name]) > 0.999

@@ -9,34 +9,58 @@ import pytest
 import tensorflow as tf
 
 from tests.models.battery import perturb, random_inputs
-from tfxlm import KeyValueCache, TFXLMModel, TFXLMWithLMHeadModel, XLMConfig
+from tests.models.families import SWEEP, XLM, XLM_ROBERTA, XLM_ROBERTA_XL, Family
+from tfxlm import KeyValueCache, TFXLMWithLMHeadModel
 from tfxlm.errors import InputError
 
 LENGTH = 6
 
 
+TRIED = [(XLM, "Model"), (XLM, "WithLMHeadModel"), (XLM_ROBERTA, "ForCausalLM"), (XLM_ROBERTA_XL, "Model")]
+if SWEEP:
+    TRIED += [(XLM_ROBERTA, "Model"), (XLM_ROBERTA_XL, "ForCausalLM")]
+
+
+@pytest.fixture(scope="module", params=TRIED, ids=lambda tried: f"{tried[0]}{tried[1]}")
+def tried(request: pytest.FixtureRequest) -> tuple[Family, str]:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def causal(config: XLMConfig) -> XLMConfig:
-    return config.replace(causal=True)
-
-
-@pytest.fixture(scope="module", params=[TFXLMModel, TFXLMWithLMHeadModel])
-def model(request: pytest.FixtureRequest, causal: XLMConfig) -> Any:
-    return perturb(request.param(causal))
+def family(tried: tuple[Family, str]) -> Family:
+    return tried[0]
 
 
 @pytest.fixture(scope="module")
-def inputs(causal: XLMConfig) -> dict[str, np.ndarray]:
+def causal(family: Family) -> Any:
+    return family.config.replace(**{family.causal: True})
+
+
+@pytest.fixture(scope="module")
+def model(tried: tuple[Family, str], causal: Any) -> Any:
+    family, task = tried
+    return perturb(family.cls(task)(causal))
+
+
+@pytest.fixture(scope="module")
+def inputs(causal: Any) -> dict[str, np.ndarray]:
     return random_inputs(causal, lengths=(LENGTH, 3, 4))
+
+
+def with_cache(model: Any, inputs: dict[str, Any], cache: Any, **options: Any) -> tuple[Any, Any]:
+    """Returns the main output and the next cache, whatever it is called."""
+    outputs = model(inputs, **{model.cache_name: cache}, **options)
+    return outputs[0], outputs[model.cache_name]
 
 
 def in_parts(model: Any, inputs: dict[str, np.ndarray], ends: tuple[int, ...], **options: Any) -> np.ndarray:
     cache, start, parts = model.make_cache(3, LENGTH + 2), 0, []
     for end in ends:
-        outputs = model({name: value[:, start:end] for name, value in inputs.items()}, cache=cache, **options)
-        parts.append(np.asarray(outputs[0]))
-        assert isinstance(outputs.cache, KeyValueCache) and int(outputs.cache.length) == end
-        cache, start = outputs.cache, end
+        part = {name: value[:, start:end] for name, value in inputs.items()}
+        output, cache = with_cache(model, part, cache, **options)
+        parts.append(np.asarray(output))
+        assert isinstance(cache, KeyValueCache) and int(cache.length) == end
+        start = end
     return np.concatenate(parts, axis=1)
 
 
@@ -48,16 +72,17 @@ def test_cached_calls_equal_one_call(model: Any, inputs: dict[str, np.ndarray], 
 
 def test_cached_calls_in_tuples_and_graphs(model: Any, inputs: dict[str, np.ndarray]) -> None:
     real = inputs["attention_mask"].astype(bool)
-    outputs = model(inputs, cache=model.make_cache(3, LENGTH), return_dict=False)
-    assert len(outputs) == 2 and isinstance(outputs[1], KeyValueCache)
+    names = list(model(inputs, **{model.cache_name: model.make_cache(3, LENGTH)}))
+    outputs = model(inputs, **{model.cache_name: model.make_cache(3, LENGTH)}, return_dict=False)
+    assert len(outputs) == len(names) and isinstance(outputs[names.index(model.cache_name)], KeyValueCache)
     expected = np.asarray(model(inputs)[0])
     for jit_compile in (False, True):
-        step = tf.function(lambda batch, cache: model(batch, cache=cache), jit_compile=jit_compile)
+        step = tf.function(lambda batch, cache: with_cache(model, batch, cache), jit_compile=jit_compile)
         cache, parts = model.make_cache(3, LENGTH), []
         for position in range(LENGTH):
             batch = {name: tf.constant(value[:, position : position + 1]) for name, value in inputs.items()}
-            outputs = step(batch, cache)
-            cache, _ = outputs.cache, parts.append(outputs[0])
+            output, cache = step(batch, cache)
+            parts.append(output)
         np.testing.assert_allclose(np.concatenate(parts, 1)[real], expected[real], atol=2e-5)
 
 
@@ -65,40 +90,79 @@ def test_going_back(model: Any, inputs: dict[str, np.ndarray]) -> None:
     expected, real = np.asarray(model(inputs)[0]), inputs["attention_mask"].astype(bool)
     first = {name: value[:, :4] for name, value in inputs.items()}
     rest = {name: value[:, 2:] for name, value in inputs.items()}
-    cache = model(first, cache=model.make_cache(3, LENGTH)).cache
-    for outputs in (model(rest, cache=cache, cache_position=2), model(rest, cache=cache.truncated(2))):
-        np.testing.assert_allclose(np.asarray(outputs[0])[real[:, 2:]], expected[:, 2:][real[:, 2:]], atol=2e-5)
-        assert int(outputs.cache.length) == LENGTH
+    _, cache = with_cache(model, first, model.make_cache(3, LENGTH))
+    for output, after in (
+        with_cache(model, rest, cache, cache_position=2),
+        with_cache(model, rest, cache.truncated(2)),
+    ):
+        np.testing.assert_allclose(np.asarray(output)[real[:, 2:]], expected[:, 2:][real[:, 2:]], atol=2e-5)
+        assert int(after.length) == LENGTH
 
 
 def test_rows_change_places(model: Any, inputs: dict[str, np.ndarray]) -> None:
     rows, real = [2, 0, 0], inputs["attention_mask"].astype(bool)
     expected = np.asarray(model(inputs)[0])[rows, 4:]
-    cache = model({name: value[:, :4] for name, value in inputs.items()}, cache=model.make_cache(3)).cache
-    last = model({name: value[rows, 4:] for name, value in inputs.items()}, cache=cache.take(rows))[0]
+    _, cache = with_cache(model, {name: value[:, :4] for name, value in inputs.items()}, model.make_cache(3))
+    last, _ = with_cache(model, {name: value[rows, 4:] for name, value in inputs.items()}, cache.take(rows))
     np.testing.assert_allclose(np.asarray(last)[real[rows, 4:]], expected[real[rows, 4:]], atol=2e-5)
 
 
-def test_bad_caches(model: Any, inputs: dict[str, np.ndarray], base: TFXLMModel, causal: XLMConfig) -> None:
+def test_bad_caches(family: Family, model: Any, inputs: dict[str, np.ndarray], causal: Any) -> None:
     with pytest.raises(InputError, match="6 new tokens from slot 0 on do not fit into the 4 slots of the cache"):
-        model(inputs, cache=model.make_cache(3, 4))
+        with_cache(model, inputs, model.make_cache(3, 4))
     with pytest.raises(InputError, match="The cache has 2 rows, but the call has 3"):
-        model(inputs, cache=model.make_cache(2))
+        with_cache(model, inputs, model.make_cache(2))
     with pytest.raises(InputError, match="The cache is one of another model"):
-        model(inputs, cache=TFXLMModel(causal.replace(n_layers=1)).make_cache(3))
+        with_cache(model, inputs, family.cls("Model")(causal.replace(num_hidden_layers=1)).make_cache(3))
     with pytest.raises(InputError, match="cache must be a KeyValueCache, got dict"):
-        model(inputs, cache={"slen": 0})
-    with pytest.raises(InputError, match=r"A cache needs a causal model.*Load a causal checkpoint with causal=True"):
-        base(inputs, cache=base.make_cache(3))
-    cache = model(inputs, cache=model.make_cache(3, 30)).cache
+        with_cache(model, inputs, {"slen": 0})
+    other = family.cls("Model")(family.config)
+    message = rf"A cache needs a causal model: .*config\.{family.causal} is False.*checkpoint with {family.causal}=True"
+    with pytest.raises(InputError, match=message):
+        with_cache(other, inputs, other.make_cache(3))
+    with pytest.raises(InputError, match="cache_position says where tokens go in a cache, but the call has no cache"):
+        model(inputs, cache_position=0)
+    _, cache = with_cache(model, inputs, model.make_cache(3, 30))
     for _ in range(2):
-        cache = model(inputs, cache=cache).cache
-    with pytest.raises(InputError, match=r"position_ids must be in \[0, max_position_embeddings = 20\)"):
-        model(inputs, cache=cache)
+        _, cache = with_cache(model, inputs, cache)
+    positions = causal.max_position_embeddings
+    with pytest.raises(InputError, match=rf"position_ids must be in \[0, max_position_embeddings = {positions}\)"):
+        with_cache(model, inputs, cache)
 
 
-def test_an_adaptive_softmax_learns_and_caches(config: XLMConfig, inputs: dict[str, np.ndarray], tmp_path: Any) -> None:
-    config = config.replace(asm=True, asm_cutoffs=[10, 20], causal=True, dropout=0.0, attention_dropout=0.0)
+def test_a_loop_in_one_graph_decodes_as_eager_calls_do(
+    family: Family, model: Any, inputs: dict[str, np.ndarray]
+) -> None:
+    """Greedy decoding: `tf.while_loop` around a preallocated cache, as it is and compiled with XLA."""
+    start = {name: tf.constant(value[:, :1], tf.int32) for name, value in inputs.items()}
+    steps = 5
+
+    def step(ids: Any, cache: Any) -> tuple[Any, Any]:
+        output, cache = with_cache(model, start | {"input_ids": ids}, cache)
+        # Any choice that depends on all that came before will do, so that bodies have one too.
+        return tf.math.argmax(output, axis=-1, output_type=tf.int32) + model.config.pad_index + 1, cache
+
+    ids, cache, expected = start["input_ids"], model.make_cache(3, steps), []
+    for _ in range(steps):
+        ids, cache = step(ids, cache)
+        expected.append(ids.numpy()[:, 0])
+
+    def decode() -> Any:
+        def body(count: Any, ids: Any, cache: Any, written: Any) -> tuple[Any, ...]:
+            ids, cache = step(ids, cache)
+            return count + 1, ids, cache, tf.tensor_scatter_nd_update(written, [[count]], [ids[:, 0]])
+
+        loop = (0, start["input_ids"], model.make_cache(3, steps), tf.zeros((steps, 3), tf.int32))
+        return tf.while_loop(lambda count, *_: count < steps, body, loop)[-1]
+
+    for jit_compile in (False, True):
+        np.testing.assert_array_equal(tf.function(decode, jit_compile=jit_compile)(), expected)
+    assert len({tuple(row) for row in expected}) > 1
+
+
+def test_an_adaptive_softmax_learns_and_caches(tmp_path: Any) -> None:
+    inputs = random_inputs(XLM.config, lengths=(LENGTH, 3, 4))
+    config = XLM.config.replace(asm=True, asm_cutoffs=[10, 20], causal=True, dropout=0.0, attention_dropout=0.0)
     model = perturb(TFXLMWithLMHeadModel(config))
     log_probs = np.asarray(model(inputs).logits, np.float64)
     np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, rtol=1e-5)

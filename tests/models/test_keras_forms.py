@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 
 from tests.models.battery import perturb, random_inputs
-from tests.models.cases import SMALL
-from tfxlm import TFXLMForQuestionAnswering, TFXLMForQuestionAnsweringSimple, TFXLMForTokenClassification
+from tests.models.cases import CASES
+from tests.models.families import XLM
+from tfxlm import TFXLMForTokenClassification
 from tfxlm.errors import ConfigError, InputError
 
 POSITIONS = {"start_positions": np.array([1, 0, 3]), "end_positions": np.array([2, 2, -100])}
 
 
-@pytest.fixture(scope="module")
-def inputs() -> dict[str, np.ndarray]:
-    return random_inputs(SMALL)
-
-
-@pytest.fixture(scope="module", params=[TFXLMForQuestionAnsweringSimple, TFXLMForQuestionAnswering])
+@pytest.fixture(scope="module", params=[case for case in CASES if len(case.targets) > 1], ids=str)
 def reader(request: pytest.FixtureRequest) -> Any:
-    return perturb(request.param(SMALL.replace(num_labels=2)))
+    return request.param.model()
+
+
+@pytest.fixture(scope="module")
+def inputs(reader: Any) -> dict[str, np.ndarray]:
+    return random_inputs(reader.config)
 
 
 def accuracies(reader: Any, inputs: dict[str, np.ndarray]) -> dict[str, float]:
@@ -68,8 +69,9 @@ def test_both_ends_in_one_array(reader: Any, inputs: dict[str, np.ndarray]) -> N
     assert reader.evaluate(inputs, columns, verbose=0) == pytest.approx(expected, rel=1e-6)
 
 
-def test_ids_as_numbers_with_a_point(inputs: dict[str, np.ndarray]) -> None:
-    model = perturb(TFXLMForTokenClassification(SMALL))
+def test_ids_as_numbers_with_a_point() -> None:
+    inputs = random_inputs(XLM.small)
+    model = perturb(TFXLMForTokenClassification(XLM.small))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss=loss, metrics=["accuracy"], run_eagerly=True)
     labels = np.where(inputs["attention_mask"] == 1, inputs["input_ids"] % 3, -100)
@@ -78,7 +80,7 @@ def test_ids_as_numbers_with_a_point(inputs: dict[str, np.ndarray]) -> None:
 
 
 def test_arguments_of_surgery_that_are_nothing_of_the_kind() -> None:
-    model = TFXLMForTokenClassification(SMALL)
+    model = TFXLMForTokenClassification(XLM.small)
     with pytest.raises(ConfigError, match=r"heads_to_prune must map layers to lists of heads, got \{0: 1\}"):
         model.prune_heads({0: 1})  # type: ignore[dict-item]
     with pytest.raises(InputError, match=r"word embeddings must have shape \(37, 16\), got \(2, 1\)"):

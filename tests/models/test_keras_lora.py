@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.cases import BY_NAME, CASES, Case
+from tests.models.cases import BY_NAME, LANGUAGE_MODELS, Case
 from tests.models.test_keras_fit import plain
 from tests.models.test_keras_saving import assert_same, fit
 from tfxlm.errors import InputError
@@ -17,11 +17,6 @@ from tfxlm.layers import Dense, Embedding
 from tfxlm.models.layer_states import quick_replacement
 
 RANK = 2
-
-
-@pytest.fixture(scope="module", params=CASES, ids=str)
-def case(request: pytest.FixtureRequest) -> Case:
-    return request.param
 
 
 def adaptable(model: Any) -> list[Any]:
@@ -68,17 +63,17 @@ def test_every_layer(case: Case, tmp_path: Path) -> None:
     assert_same(again, model)
     # Checkpoints have no place for two weights.
     model.save_pretrained(tmp_path)
-    assert_close(type(model).from_pretrained(tmp_path)(inputs), model(inputs))
+    assert_close(type(model).from_pretrained(tmp_path, **case.options)(inputs), model(inputs))
 
 
 def test_backbones(case: Case) -> None:
     """What `enable_lora` of a model leaves to learn: LoRA, the biases beside it, and the head."""
     model = case.model()
     model.enable_lora(RANK, lora_alpha=4)
-    body = model.transformer.trainable_weights
+    body = model.base_model.trainable_weights
     assert {weight.name for weight in body} == {"lora_kernel_a", "lora_kernel_b", "bias"}
     assert {weight.path.split("/")[-2] for weight in body} == {"query", "value"}
-    head = [weight for weight in model.weights if "/transformer/" not in weight.path]
+    head = [weight for weight in model.weights if f"/{model.base_model_prefix}/" not in weight.path]
     assert len(model.trainable_weights) == len(body) + len(head)
     assert model.num_parameters(only_trainable=True) == 2 * (2 * 16 * RANK + 16) + sum(
         int(np.prod(weight.shape)) for weight in head
@@ -91,12 +86,12 @@ def test_backbones(case: Case) -> None:
 
 def test_no_such_layer() -> None:
     with pytest.raises(InputError, match=r"No layer's path contains 'q_proj'\. The layers that take LoRA are: .*query"):
-        BY_NAME["Model"].model().enable_lora(RANK, layers="q_proj")
+        BY_NAME["TFXLMModel"].model().enable_lora(RANK, layers="q_proj")
 
 
-def test_the_tied_table_has_lora_at_both_ends() -> None:
+@pytest.mark.parametrize("case", LANGUAGE_MODELS, ids=str)
+def test_the_tied_table_has_lora_at_both_ends(case: Case) -> None:
     """The output layer multiplies with the table that the words are looked up in, LoRA included."""
-    case = BY_NAME["WithLMHeadModel"]
     model, merged = case.model(), case.model()
     table = model.get_input_embeddings()
     table.enable_lora(RANK, lora_alpha=3)

@@ -9,15 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models.cases import CASES, IGNORED, Arrays, Case
+from tests.models.cases import BY_NAME, IGNORED, Arrays, Case
 from tests.models.test_keras_fit import dataset, plain
 
 PARTS = (slice(0, 4), slice(4, None))  # batches of 4 rows and 3
-
-
-@pytest.fixture(scope="module", params=CASES, ids=str)
-def case(request: pytest.FixtureRequest) -> Case:
-    return request.param
 
 
 def part_of(arrays: Arrays, rows: slice) -> Arrays:
@@ -29,9 +24,9 @@ def gradients(case: Case, model: Any, rows: slice) -> list[np.ndarray]:
     inputs, labels = (part_of(arrays, rows) for arrays in case.data())
     with tf.GradientTape() as tape:
         if case.loss_function:
-            loss = tf.reduce_mean(tf.square(model(inputs).last_hidden_state - labels["labels"]))
+            loss = tf.reduce_mean(tf.square(model(inputs, training=True).last_hidden_state - labels["labels"]))
         else:
-            loss = model(inputs | labels).loss
+            loss = model(inputs | labels, training=True).loss
     values = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
     return [tf.convert_to_tensor(value).numpy() for value in values]
 
@@ -72,7 +67,7 @@ def test_averages_of_weights(case: Case) -> None:
     inputs, labels = case.data()
     _, first, second = steps(case, 0.1)
     average = [0.75 * a + 0.25 * b for a, b in zip(first, second, strict=True)]
-    for frequency in (None, 2) if case is CASES[0] else (None,):
+    for frequency in (None, 2) if str(case) == "TFXLMModel" else (None,):
         optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=frequency)
         model = case.compiled(optimizer, run_eagerly=True)
         model.fit(inputs, plain(labels), batch_size=4, shuffle=False, verbose=0)
@@ -102,10 +97,10 @@ def test_weight_decay_with_exclusions(case: Case) -> None:
     assert decayed >= 9  # three tables, four kernels of attention, two of the feed-forward layer
 
 
-@pytest.mark.parametrize("frozen", ["transformer", "embeddings"])
+@pytest.mark.parametrize("frozen", ["body", "embeddings"])
 def test_freezing(case: Case, frozen: str) -> None:
     model = case.model()
-    body = model.transformer if frozen == "transformer" else model.transformer.embeddings
+    body = model.base_model if frozen == "body" else model.base_model.embeddings
     body.trainable = False
     fixed = {weight.path for weight in body.weights}
     assert {weight.path for weight in model.trainable_weights} == {w.path for w in model.weights} - fixed
@@ -145,7 +140,7 @@ def test_mixed_precision(case: Case, policy: str) -> None:
 
 @pytest.mark.parametrize(("policy", "name"), [("mixed_bfloat16", "compiled"), ("mixed_float16", "own")])
 def test_mixed_precision_in_graphs(policy: str, name: str) -> None:
-    case = CASES[4]
+    case = BY_NAME["TFXLMForTokenClassification"]
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if name == "compiled" else None
     model = case.compiled(keras.optimizers.Adam(1e-2), model=case.model(dtype=policy), loss=loss, metrics=["accuracy"])
     inputs, labels = case.data()

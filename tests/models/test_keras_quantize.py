@@ -10,15 +10,10 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.cases import BY_NAME, CASES, Case
+from tests.models.cases import BY_NAME, LANGUAGE_MODELS, Case
 from tests.models.test_keras_lora import adaptable
 from tests.models.test_keras_saving import assert_same, fit
 from tfxlm.errors import InputError
-
-
-@pytest.fixture(scope="module", params=CASES, ids=str)
-def case(request: pytest.FixtureRequest) -> Case:
-    return request.param
 
 
 def quantized(case: Case, **changes: Any) -> Any:
@@ -45,9 +40,9 @@ def test_quantized_models(case: Case, tmp_path: Path) -> None:
     for name in case.targets.values():
         assert cosine(outputs[name], expected[name]) > 0.999
     # Padding removal changes nothing but the rounding.
-    model.transformer.remove_padding = False
+    model.base_model.remove_padding = False
     padded = model(x)
-    model.transformer.remove_padding = True
+    model.base_model.remove_padding = True
     real = inputs["attention_mask"].reshape(-1, 6) == 1
     for name in case.targets.values():
         left, right = np.asarray(padded[name]), np.asarray(outputs[name])
@@ -62,7 +57,7 @@ def test_quantized_models(case: Case, tmp_path: Path) -> None:
         model.save_pretrained(tmp_path / "checkpoint")
 
 
-@pytest.mark.parametrize("case", [BY_NAME["WithLMHeadModel"], BY_NAME["ForQuestionAnswering"]], ids=str)
+@pytest.mark.parametrize("case", [*LANGUAGE_MODELS, BY_NAME["TFXLMForQuestionAnswering"]], ids=str)
 def test_lora_on_top(case: Case, tmp_path: Path) -> None:
     """A quantized body with LoRA learns, and goes on from a file as if there had been none."""
     model = quantized(case)
@@ -79,7 +74,7 @@ def test_lora_on_top(case: Case, tmp_path: Path) -> None:
 
 def test_filters_and_precision(tmp_path: Path) -> None:
     """Only layers that match are quantized, in bfloat16 too, and a file knows which."""
-    case = BY_NAME["ForTokenClassification"]
+    case = BY_NAME["TFXLMForTokenClassification"]
     model, (inputs, _) = case.model(dtype="mixed_bfloat16"), case.data()
     expected = model(inputs).logits
     model.quantize("int8", filters="intermediate")
@@ -90,14 +85,15 @@ def test_filters_and_precision(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again(inputs).logits, model(inputs).logits)
 
 
-def test_the_tied_table_is_quantized_at_both_ends() -> None:
+@pytest.mark.parametrize("case", LANGUAGE_MODELS, ids=str)
+def test_the_tied_table_is_quantized_at_both_ends(case: Case) -> None:
     """The output layer multiplies with the values that the words are looked up as."""
-    case = BY_NAME["WithLMHeadModel"]
     model, (inputs, _) = quantized(case), case.data()
     hidden = model(inputs, output_hidden_states=True).hidden_states[-1]
     table = model.get_input_embeddings()
     values = np.asarray(table(np.arange(37)))
-    expected = np.asarray(hidden) @ values.T + np.asarray(model.pred_layer.bias)
+    transform = getattr(model, "lm_transform", np.asarray)
+    expected = np.asarray(transform(hidden)) @ values.T + np.asarray(model.get_bias()["bias"])
     real = inputs["attention_mask"] == 1
     np.testing.assert_allclose(np.asarray(model(inputs).logits)[real], expected[real], atol=1e-4)
     np.testing.assert_array_equal(table.embeddings, values)

@@ -9,13 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.cases import BY_NAME, CASES, ROWS, Case
+from tests.models.cases import BY_NAME, ROWS, Case
 from tests.models.test_keras_fit import losses_of, plain
-
-
-@pytest.fixture(scope="module", params=CASES, ids=str)
-def case(request: pytest.FixtureRequest) -> Case:
-    return request.param
 
 
 def fit(case: Case, model: Any, epochs: int, size: int = ROWS, **options: Any) -> list[float]:
@@ -28,7 +23,7 @@ def new(case: Case) -> Any:
     """With dropout, whose random state is part of what resuming needs."""
     keras.utils.set_random_seed(0)
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
-    return case.compiled(optimizer, model=case.model(dropout=0.2), run_eagerly=True)
+    return case.compiled(optimizer, model=case.model(**{case.family.dropout[0]: 0.2}), run_eagerly=True)
 
 
 def assert_same(left: Any, right: Any) -> None:
@@ -97,7 +92,7 @@ def test_model_checkpoints(case: Case, tmp_path: Path) -> None:
 
 def test_best_checkpoints(tmp_path: Path) -> None:
     """Only those are written in which what is monitored became better."""
-    case = CASES[2]
+    case = BY_NAME["TFXLMForSequenceClassification"]
     model = new(case)
     callback = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras", monitor="val_loss", save_best_only=True)
     inputs, labels = case.data()
@@ -120,9 +115,9 @@ def test_precision_is_saved(case: Case, policy: str, tmp_path: Path) -> None:
 
 def test_frozen_layers_are_saved(tmp_path: Path) -> None:
     """A file of a model with frozen layers continues its training: which layers learn is part of it."""
-    case = BY_NAME["ForTokenClassification"]
-    model = case.model(dropout=0.2)
-    model.transformer.embeddings.trainable = False
+    case = BY_NAME["TFXLMForTokenClassification"]
+    model = case.model(**{case.family.dropout[0]: 0.2})
+    model.base_model.embeddings.trainable = False
     case.compiled(keras.optimizers.Adam(1e-2), model=model, run_eagerly=True)
     fit(case, model, 1)
     model.save(tmp_path / "model.keras")
@@ -133,7 +128,7 @@ def test_frozen_layers_are_saved(tmp_path: Path) -> None:
 
 
 def test_a_model_without_an_optimizer_is_saved(tmp_path: Path) -> None:
-    model = CASES[0].model()
+    model = BY_NAME["TFXLMModel"].model()
     model.compile(optimizer=None, loss="mse", run_eagerly=True)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

@@ -8,19 +8,16 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.cases import CASES, IGNORED, ROWS, Arrays, Case, cross_entropy
-from tests.models.test_keras_fit import Batches, by_output, dataset, generator, losses_of, multiple, plain
+from tests.models.cases import CASES, IGNORED, ROWS, Arrays, Case, cross_entropy, sampled
+from tests.models.test_keras_fit import Batches, by_output, dataset, generator, losses_of, plain
 from tfxlm.errors import InputError
 
 WEIGHT = np.array([1, 0, 2, 1, 0.5, 0, 3], np.float32)
 CLASS_WEIGHT = {0: 0.25, 1: 3.0}
 WITH_IDS = [case for case in CASES if not case.loss_function]
 WITH_ONE_LABEL = [case for case in WITH_IDS if len(case.targets) == 1]
-
-
-@pytest.fixture(scope="module", params=CASES, ids=str)
-def case(request: pytest.FixtureRequest) -> Case:
-    return request.param
+WITH_A_LABEL_A_ROW = [case for case in WITH_ONE_LABEL if case.cls.labels.rank == 1]
+WITH_SEVERAL = [case for case in WITH_IDS if len(case.targets) > 1]
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +56,7 @@ def test_weights_of_rows_in_compiled_losses(case: Case) -> None:
     """Six rows, as long as they are many: what Keras would take for weights of positions."""
     model = case.model()
     inputs, labels, outputs = (first_rows(arrays, 6) for arrays in (*case.data(), case.outputs(model)))
-    if "is_impossible" in labels:
-        # The class's own loss takes half of it.
-        expected = sum_of_losses(outputs, labels, WEIGHT[:6])
-    else:
-        expected = multiple(case) * case.loss(outputs, labels, WEIGHT[:6])
+    expected = case.compiled_loss(outputs, labels, WEIGHT[:6])
     case.compiled(keras.optimizers.SGD(0.0), model=model, loss=losses_of(case), run_eagerly=True)
     result = model.test_on_batch(inputs, plain(labels), sample_weight=WEIGHT[:6], return_dict=True)
     assert result["loss"] == pytest.approx(expected, rel=1e-5)
@@ -73,13 +66,7 @@ def first_rows(arrays: Arrays, rows: int) -> Arrays:
     return {name: value[:rows] for name, value in arrays.items()}
 
 
-def sum_of_losses(outputs: Arrays, labels: Arrays, weight: np.ndarray) -> float:
-    logits, targets = outputs["answer_class_logits"], labels["is_impossible"]
-    spans = sum(cross_entropy(outputs[f"{end}_logits"], labels[f"{end}_positions"], weight) for end in ("start", "end"))
-    return spans + float(((np.logaddexp(0, logits) - targets * logits) * weight).mean())
-
-
-@pytest.mark.parametrize("case", [case for case in CASES if len(case.targets) > 1], ids=str)
+@pytest.mark.parametrize("case", sampled("weights of each label", WITH_SEVERAL), ids=str)
 def test_weights_of_each_label(case: Case) -> None:
     inputs, labels = case.data()
     model = case.compiled(keras.optimizers.SGD(0.0), run_eagerly=True)
@@ -97,20 +84,21 @@ def test_weights_of_each_label(case: Case) -> None:
         model.fit(inputs, labels, class_weight=CLASS_WEIGHT, verbose=0)
 
 
-@pytest.mark.parametrize("case", WITH_ONE_LABEL, ids=str)
+@pytest.mark.parametrize("case", sampled("weights of classes", WITH_ONE_LABEL), ids=str)
 def test_weights_of_classes(case: Case) -> None:
     inputs, labels = case.data()
     model = case.compiled(keras.optimizers.SGD(0.0), run_eagerly=True)
     ids, logits = labels["labels"], case.outputs(model)["logits"]
     weight = np.select([ids == 0, ids == 1], [0.25, 3.0], 1.0)
-    whole = weighted_cross_entropy(logits, ids, weight)
+    own = case.pairs(logits, ids, weight)
+    whole = weighted_cross_entropy(*own)
     sizes = ((slice(0, 4), 4), (slice(4, None), 3))
-    parts = sum(size * weighted_cross_entropy(logits[rows], ids[rows], weight[rows]) for rows, size in sizes) / ROWS
+    parts = sum(size * weighted_cross_entropy(*(value[rows] for value in own)) for rows, size in sizes) / ROWS
     for data in ((inputs, ids), (inputs | labels,)):
-        for loss in (None, losses_of(case)):
+        for loss, expected in ((losses_of(case), weighted_cross_entropy(logits, ids, weight)), (None, whole)):
             model.compile(keras.optimizers.SGD(0.0), loss=loss, run_eagerly=True)
             history = model.fit(*data, class_weight=CLASS_WEIGHT, batch_size=ROWS, verbose=0, shuffle=False).history
-            assert history["loss"] == pytest.approx([whole], rel=1e-5)
+            assert history["loss"] == pytest.approx([expected], rel=1e-5)
         assert model.train_on_batch(*data, class_weight=CLASS_WEIGHT) == pytest.approx(whole, rel=1e-5)
         for stream in (dataset(*data) if len(data) > 1 else dataset(data[0]), Batches(*data), generator(*data)):
             history = model.fit(stream, class_weight=CLASS_WEIGHT, verbose=0).history
@@ -126,38 +114,41 @@ def weighted_cross_entropy(logits: np.ndarray, labels: np.ndarray, weight: np.nd
     return float(((np.log(np.exp(logits).sum(-1)) - chosen) * weight * counts).sum() / counts.sum())
 
 
-@pytest.mark.parametrize("case", WITH_ONE_LABEL, ids=str)
+@pytest.mark.parametrize("case", sampled("metrics", WITH_ONE_LABEL), ids=str)
 def test_metrics_leave_out_ignored_labels(case: Case) -> None:
     inputs, labels = case.data()
     model = case.model()
-    ids, logits = labels["labels"], case.outputs(model)["logits"]
-    counts = ids != IGNORED
-    right = (logits.argmax(-1) == ids)[counts]
-    classes = logits.shape[-1]
-    predicted = logits.argmax(-1)[counts]
-    both = [((predicted == c) & (ids[counts] == c)).sum() / max(((predicted == c) | (ids[counts] == c)).sum(), 1)
-            for c in range(classes)]  # fmt: skip
-    seen = [((predicted == c) | (ids[counts] == c)).any() for c in range(classes)]
-    each = WEIGHT.reshape(-1, *[1] * (ids.ndim - 1)) * np.ones(ids.shape)
-    for loss in (None, "crossentropy", losses_of(case)):
+    all_ids, all_logits = labels["labels"], case.outputs(model)["logits"]
+    every = WEIGHT.reshape(-1, *[1] * (all_ids.ndim - 1)) * np.ones(all_ids.shape)
+    for loss in ("crossentropy", losses_of(case), None):
+        logits, ids, each = (all_logits, all_ids, every) if loss else case.pairs(all_logits, all_ids, every)
+        counts = ids != IGNORED
+        right = (logits.argmax(-1) == ids)[counts]
         model.compile(
             keras.optimizers.SGD(0.0), loss=loss, run_eagerly=True,
             metrics=["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(1, name="top"),
                      keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="crossentropy")],
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="weighted"),
-                              keras.metrics.MeanIoU(classes, sparse_y_pred=False, name="overlap", dtype="float32")],
+                              keras.metrics.MeanIoU(logits.shape[-1], sparse_y_pred=False, name="overlap",
+                                                    dtype="float32")],
         )  # fmt: skip
-        result = model.evaluate(inputs, ids, batch_size=4, verbose=0, return_dict=True)
+        result = model.evaluate(inputs, all_ids, batch_size=4, verbose=0, return_dict=True)
         assert result["accuracy"] == result["top"] == result["weighted"] == pytest.approx(right.mean())
         assert result["crossentropy"] == pytest.approx(cross_entropy(logits, ids), rel=1e-5)
-        assert result["overlap"] == pytest.approx(np.mean(np.array(both)[seen]), rel=1e-5)
-    result = model.evaluate(inputs, ids, sample_weight=WEIGHT, batch_size=ROWS, verbose=0, return_dict=True)
+        assert result["overlap"] == pytest.approx(overlap(logits.argmax(-1)[counts], ids[counts]), rel=1e-5)
+    result = model.evaluate(inputs, all_ids, sample_weight=WEIGHT, batch_size=ROWS, verbose=0, return_dict=True)
     assert result["accuracy"] == pytest.approx(right.mean())
     assert result["weighted"] == pytest.approx((right * each[counts]).sum() / each[counts].sum(), rel=1e-5)
 
 
+def overlap(predicted: np.ndarray, ids: np.ndarray) -> float:
+    """The mean over classes that occur: how many have the class in both, of those that have it in one."""
+    return float(np.mean([((predicted == c) & (ids == c)).sum() / ((predicted == c) | (ids == c)).sum()
+                          for c in np.union1d(predicted, ids)]))  # fmt: skip
+
+
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("case", WITH_IDS, ids=str)
+@pytest.mark.parametrize("case", sampled("nothing that counts", WITH_IDS), ids=str)
 def test_nothing_that_counts(case: Case, compiled: bool) -> None:
     """A batch without any label: no loss, no gradient, no metric, and nothing that is not a number."""
     inputs, labels = case.data()
@@ -171,7 +162,7 @@ def test_nothing_that_counts(case: Case, compiled: bool) -> None:
         np.testing.assert_array_equal(left, right)
 
 
-@pytest.mark.parametrize("case", [case for case in WITH_ONE_LABEL if case.data()[1]["labels"].ndim == 1], ids=str)
+@pytest.mark.parametrize("case", sampled("labels in a column", WITH_A_LABEL_A_ROW), ids=str)
 def test_labels_in_a_column(case: Case) -> None:
     inputs, labels = case.data()
     model = case.model()

@@ -11,34 +11,27 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models.battery import check_same, perturb, random_inputs
-from tests.models.conftest import CONFIG
-from tfxlm import (
-    TFPreTrainedModel,
-    TFXLMForMultipleChoice,
-    TFXLMForQuestionAnswering,
-    TFXLMForQuestionAnsweringSimple,
-    TFXLMForSequenceClassification,
-    TFXLMForTokenClassification,
-    TFXLMModel,
-    TFXLMWithLMHeadModel,
-)
+from tests.models.battery import check_same
+from tests.models.cases import BY_NAME, LANGUAGE_MODELS, Case, the
+from tests.models.families import ROBERTAS, XLM, Family
+from tfxlm import TFXLMWithLMHeadModel
 from tfxlm.errors import ConfigError, InputError
 from tfxlm.models.loading import weights_by_path
 
-CLASSES = [
-    TFXLMModel,
-    TFXLMWithLMHeadModel,
-    TFXLMForSequenceClassification,
-    TFXLMForTokenClassification,
-    TFXLMForQuestionAnsweringSimple,
-    TFXLMForQuestionAnswering,
-]
+
+def made(case: Case, **changes: Any) -> Any:
+    """A model with two layers and without dropout."""
+    return case.model(**{"num_hidden_layers": 2, **changes})
 
 
-def made(cls: type[TFPreTrainedModel], **changes: Any) -> Any:
-    labels = {} if cls is not TFXLMForQuestionAnsweringSimple else {"num_labels": 2}
-    return perturb(cls(CONFIG.replace(**labels, **changes)))
+@pytest.fixture(params=LANGUAGE_MODELS, ids=str)
+def lm(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+@pytest.fixture(params=the("Model"), ids=str)
+def body(request: pytest.FixtureRequest) -> Case:
+    return request.param
 
 
 def arrays(model: Any) -> dict[str, np.ndarray]:
@@ -53,7 +46,7 @@ def round_trips(model: Any, folder: Path, inputs: Any) -> None:
     """Both ways of saving give the same answers."""
     expected = model(inputs)
     model.save_pretrained(folder / "checkpoint")
-    check_same(type(model).from_pretrained(folder / "checkpoint")(inputs), expected)
+    check_same(type(model).from_pretrained(folder / "checkpoint", **model.options)(inputs), expected)
     model.save(folder / "model.keras")
     check_same(keras.saving.load_model(folder / "model.keras")(inputs), expected)
 
@@ -61,19 +54,18 @@ def round_trips(model: Any, folder: Path, inputs: Any) -> None:
 # The vocabulary
 
 
-@pytest.mark.parametrize("cls", [*CLASSES, TFXLMForMultipleChoice])
 @pytest.mark.parametrize("size", [50, 30])
-def test_rows_that_stay_are_the_same_bits(cls: Any, size: int) -> None:
-    model = made(cls)
+def test_rows_that_stay_are_the_same_bits(case: Case, size: int) -> None:
+    model = made(case)
     before = arrays(model)
     order = list(before)
     table = model.resize_token_embeddings(size)
     assert table is model.get_input_embeddings() and table.input_dim == size
-    assert model.config.vocab_size == model.transformer.config.vocab_size == size
+    assert model.config.vocab_size == model.base_model.config.vocab_size == size
     after = arrays(model)
     assert list(after) == order and [weight.path for weight in model.trainable_weights]
     kept = min(size, 37)
-    changed = {"transformer/embeddings/word/embeddings", "pred_layer/bias"} & set(after)
+    changed = {f"{model.base_model_prefix}/embeddings/word/embeddings", f"{model.lm_head_name}/bias"} & set(after)
     for path, value in after.items():
         if path in changed:
             assert len(value) == size
@@ -82,26 +74,25 @@ def test_rows_that_stay_are_the_same_bits(cls: Any, size: int) -> None:
             np.testing.assert_array_equal(value, before[path])
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-def test_a_resized_model_is_a_model(cls: Any, tmp_path: Path) -> None:
-    model = made(cls)
-    inputs = random_inputs(model.config)
+def test_a_resized_model_is_a_model(case: Case, tmp_path: Path) -> None:
+    model, inputs = made(case), case.inputs()
     before = model(inputs)
     model.resize_token_embeddings(60)
     after = model(inputs)
-    if cls is TFXLMWithLMHeadModel:
+    if model.get_lm_head() is not None:
         assert after.logits.shape[-1] == 60
         after["logits"] = after.logits[..., :37]
     for name in before:
         np.testing.assert_allclose(after[name], before[name], rtol=0, atol=1e-6)
-    inputs["input_ids"][:, 0] = 59
+    inputs["input_ids"][..., 0] = 59
     round_trips(model, tmp_path, inputs)
     with pytest.raises(InputError, match=r"input_ids must be in \[0, vocab_size = 60\)"):
-        model(np.array([[60]]), langs=np.array([[0]]))
+        model(inputs | {"input_ids": inputs["input_ids"] + 1})
 
 
-def test_new_rows_are_initialised_as_the_configuration_says() -> None:
-    model = TFXLMWithLMHeadModel(CONFIG.replace(vocab_size=8, embed_init_std=0.3, emb_dim=64, pad_index=2))
+def test_new_rows_are_initialised_as_the_configuration_says(lm: Case) -> None:
+    changes = {"vocab_size": 8, "hidden_size": 64, lm.family.deviation: 0.3, lm.family.padding: 2}
+    model = lm.cls(lm.config(**changes))
     model.resize_token_embeddings(508)
     new = word_table(model)[8:]
     assert 0.29 < new.std() < 0.31 and abs(new.mean()) < 0.01
@@ -110,8 +101,8 @@ def test_new_rows_are_initialised_as_the_configuration_says() -> None:
     assert np.all(model.get_bias()["bias"].numpy()[8:] == 0)
 
 
-def test_sizes() -> None:
-    model = made(TFXLMModel)
+def test_sizes(body: Case) -> None:
+    model = made(body)
     table = model.get_input_embeddings()
     variable = table.embeddings
     assert model.resize_token_embeddings() is model.resize_token_embeddings(37) is table
@@ -128,19 +119,22 @@ def test_sizes() -> None:
     assert model.config.vocab_size == 48
 
 
-def test_special_tokens_are_not_cut_off() -> None:
-    model = made(TFXLMWithLMHeadModel)
+@pytest.mark.parametrize(("family", "field", "last"), [
+    (XLM, "mask_index", 5), *((family, "pad_token_id", 1) for family in ROBERTAS),
+], ids=str)  # fmt: skip
+def test_special_tokens_are_not_cut_off(family: Family, field: str, last: int) -> None:
+    model = made(BY_NAME[family.prefix + family.language_model])
     before = arrays(model)
-    with pytest.raises(ConfigError, match=r"mask_index must be below vocab_size \(5\), got 5"):
-        model.resize_token_embeddings(5)
+    with pytest.raises(ConfigError, match=rf"{field} must be below vocab_size \({last}\), got {last}"):
+        model.resize_token_embeddings(last)
     assert model.config.vocab_size == 37
     for path, value in arrays(model).items():
         np.testing.assert_array_equal(value, before[path])
-    model.resize_token_embeddings(6)
+    model.resize_token_embeddings(last + 1)
 
 
 def test_adaptive_softmax_keeps_its_words() -> None:
-    model = TFXLMWithLMHeadModel(CONFIG.replace(asm=True, asm_cutoffs=[10, 20]))
+    model = TFXLMWithLMHeadModel(XLM.config.replace(asm=True, asm_cutoffs=[10, 20]))
     with pytest.raises(InputError, match="has an adaptive softmax, whose clusters hold the words it was made with"):
         model.resize_token_embeddings(50)
     assert model.get_output_embeddings() is None and model.get_bias() is None
@@ -149,8 +143,8 @@ def test_adaptive_softmax_keeps_its_words() -> None:
 
 
 @pytest.mark.parametrize("policy", ["float16", "mixed_bfloat16"])
-def test_dtypes_stay(policy: str) -> None:
-    model = perturb(TFXLMWithLMHeadModel(CONFIG, dtype=policy))
+def test_dtypes_stay(lm: Case, policy: str) -> None:
+    model = made(lm, dtype=policy)
     dtypes = [weight.dtype for weight in model.weights]
     before = word_table(model)
     model.resize_token_embeddings(40)
@@ -162,19 +156,17 @@ def test_dtypes_stay(policy: str) -> None:
 # Heads
 
 
-def masked_and_pruned(cls: Any, heads: dict[int, list[int]]) -> tuple[Any, Any, Any, Any]:
-    model = made(cls, n_heads=4, n_layers=3)
-    inputs = random_inputs(model.config)
+def masked_and_pruned(case: Case, heads: dict[int, list[int]]) -> tuple[Any, Any, Any]:
+    model, inputs = made(case, num_attention_heads=4, num_hidden_layers=3), case.inputs()
     mask = np.ones((3, 4), np.float32)
     for layer, silent in heads.items():
         mask[layer, silent] = 0
-    return model, inputs, model(inputs, head_mask=mask), mask
+    return model, inputs, model(inputs, head_mask=mask)
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-def test_pruned_heads_are_silent_heads(cls: Any, tmp_path: Path) -> None:
+def test_pruned_heads_are_silent_heads(case: Case, tmp_path: Path) -> None:
     heads = {0: [1], 2: [0, 3]}
-    model, inputs, expected, _ = masked_and_pruned(cls, heads)
+    model, inputs, expected = masked_and_pruned(case, heads)
     size = model.count_params()
     model.prune_heads(heads)
     # Three kernels lose columns and their biases, one loses rows: 4 x dim + 3 numbers for each of 3 x 4 columns.
@@ -183,29 +175,31 @@ def test_pruned_heads_are_silent_heads(cls: Any, tmp_path: Path) -> None:
     for name in expected:
         np.testing.assert_allclose(outputs[name], expected[name], rtol=0, atol=2e-6)
     assert [weights.shape[1] for weights in outputs.attentions] == [3, 4, 2]
-    assert model.config.pruned_heads == heads == model.transformer.config.pruned_heads
+    assert model.config.pruned_heads == heads == model.base_model.config.pruned_heads
     round_trips(model, tmp_path, inputs)
 
 
-def test_pruning_adds_up() -> None:
+def test_pruning_adds_up(body: Case) -> None:
     """Heads are counted as in the whole model, whatever was removed before."""
-    model, inputs, expected, _ = masked_and_pruned(TFXLMModel, {0: [0, 1, 3], 1: [2]})
+    model, inputs, expected = masked_and_pruned(body, {0: [0, 1, 3], 1: [2]})
     model.prune_heads({0: [1]})
     model.prune_heads({0: [1, 3], 1: [2]})
     model.prune_heads({0: {0}})
     assert model.config.pruned_heads == {0: [0, 1, 3], 1: [2]}
     np.testing.assert_allclose(model(inputs)[0], expected[0], rtol=0, atol=2e-6)
-    variable = model.weights[5]
+    before = [id(weight) for weight in model.weights]
     model.prune_heads({0: [1]})
     model.prune_heads({})
-    assert model.weights[5] is variable
+    assert [id(weight) for weight in model.weights] == before
 
 
-def test_what_cannot_be_pruned() -> None:
-    model = made(TFXLMModel, n_heads=4)
+def test_what_cannot_be_pruned(body: Case) -> None:
+    model = made(body, num_attention_heads=4)
     before = arrays(model)
     for heads, found in (({5: [0]}, "{5: [0]}"), ({0: [4]}, "{0: [4]}"), ({1: [0, 1, 2, 3]}, "{1: [0, 1, 2, 3]}")):
-        with pytest.raises(ConfigError, match=r"pruned_heads must be heads below n_heads \(4\)") as error:
+        with pytest.raises(
+            ConfigError, match=r"pruned_heads must be heads below (n_heads|num_attention_heads) \(4\)"
+        ) as error:
             model.prune_heads(heads)
         assert found in str(error.value)
     assert model.config.pruned_heads == {}
@@ -213,9 +207,8 @@ def test_what_cannot_be_pruned() -> None:
         np.testing.assert_array_equal(value, before[path])
 
 
-def test_pruned_and_resized_models_learn() -> None:
-    model = made(TFXLMWithLMHeadModel)
-    inputs = random_inputs(CONFIG)
+def test_pruned_and_resized_models_learn(lm: Case) -> None:
+    model, inputs = made(lm), lm.inputs()
     model.prune_heads({0: [1]})
     model.resize_token_embeddings(40)
     model.compile(keras.optimizers.Adam(0.01))
@@ -232,8 +225,8 @@ def test_pruned_and_resized_models_learn() -> None:
 
 @pytest.mark.parametrize("change", [lambda m: m.resize_token_embeddings(50), lambda m: m.prune_heads({0: [0]})])
 def test_a_changed_model_must_be_compiled_again(change: Any, tmp_path: Path) -> None:
-    model = made(TFXLMWithLMHeadModel)
-    inputs = random_inputs(CONFIG)
+    case = BY_NAME["TFXLMWithLMHeadModel"]
+    model, inputs = made(case), case.inputs()
     optimizer = keras.optimizers.Adam(0.01)
     model.compile(optimizer)
     model.fit(inputs, inputs["input_ids"], verbose=0)
@@ -252,9 +245,10 @@ def test_a_changed_model_must_be_compiled_again(change: Any, tmp_path: Path) -> 
 
 
 def test_nothing_keeps_the_old_table(tmp_path: Path) -> None:
-    model = made(TFXLMWithLMHeadModel)
+    case = BY_NAME["TFXLMWithLMHeadModel"]
+    model, inputs = made(case), case.inputs()
     model.compile("adam")
-    model.fit(random_inputs(CONFIG), random_inputs(CONFIG)["input_ids"], verbose=0)
+    model.fit(inputs, inputs["input_ids"], verbose=0)
     before = weights_by_path(model)["transformer/embeddings/word/embeddings"]
     with pytest.warns(UserWarning):
         model.resize_token_embeddings(50)
@@ -269,28 +263,27 @@ def test_nothing_keeps_the_old_table(tmp_path: Path) -> None:
     ("change", "what"),
     [(lambda layer: layer.enable_lora(2), "has LoRA weights"), (lambda layer: layer.quantize("int8"), "is quantized")],
 )
-def test_quantized_layers_and_lora(change: Any, what: str) -> None:
-    model = made(TFXLMWithLMHeadModel)
+def test_quantized_layers_and_lora(lm: Case, change: Any, what: str) -> None:
+    model = made(lm)
+    config = model.config
     change(model.get_input_embeddings())
-    change(model.transformer.encoder.blocks[1].attention.value)
-    message = "transformer/{} " + what + ", so it cannot be changed any more. Change the model first"
+    change(model.base_model.encoder.blocks[1].attention.value)
+    message = model.base_model_prefix + "/{} " + what + ", so it cannot be changed any more. Change the model first"
     with pytest.raises(InputError, match=message.format("embeddings/word")):
         model.resize_token_embeddings(50)
     with pytest.raises(InputError, match=message.format("embeddings/word")):
         model.set_input_embeddings(np.zeros((37, 16), np.float32))
     with pytest.raises(InputError, match=message.format("encoder/block_1/attention/value")):
         model.prune_heads({0: [0], 1: [0]})
-    assert model.config == CONFIG
+    assert model.config == config
     model.prune_heads({0: [0]})
 
 
 # Reading and writing
 
 
-@pytest.mark.parametrize("cls", CLASSES)
-def test_embeddings_can_be_read_and_replaced(cls: Any) -> None:
-    model = made(cls)
-    inputs = random_inputs(model.config)
+def test_embeddings_can_be_read_and_replaced(case: Case) -> None:
+    model, inputs = made(case), case.inputs()
     variable = model.get_input_embeddings().embeddings
     values = np.random.default_rng(0).normal(size=(37, 16)).astype(np.float32)
     layer = keras.layers.Embedding(37, 16, weights=[values * 2])
@@ -298,21 +291,21 @@ def test_embeddings_can_be_read_and_replaced(cls: Any) -> None:
         model.set_input_embeddings(value)
         np.testing.assert_array_equal(word_table(model), expected)
     assert model.get_input_embeddings().embeddings is variable
-    other = perturb(cls(model.config))
+    other = made(case)
     other.set_input_embeddings(model.get_input_embeddings())
     check_same(other(inputs), model(inputs))
     with pytest.raises(InputError, match=r"word embeddings must have shape \(37, 16\), got \(38, 16\).*resize_token"):
         model.set_input_embeddings(np.zeros((38, 16)))
 
 
-def test_output_layer_of_a_language_model() -> None:
-    model = made(TFXLMWithLMHeadModel)
-    inputs = random_inputs(CONFIG)
-    assert model.get_lm_head() is model.pred_layer
+def test_output_layer_of_a_language_model(lm: Case) -> None:
+    model, inputs = made(lm), lm.inputs()
+    bias = getattr(model, model.lm_head_name).bias
+    assert model.get_lm_head().bias is bias
     assert model.get_output_embeddings() is model.get_input_embeddings()
     before = model(inputs).logits
     (name,) = model.get_bias()
-    assert name == "bias" and model.get_bias()[name] is model.pred_layer.bias
+    assert name == "bias" and model.get_bias()[name] is bias
     model.set_bias({name: model.get_bias()[name] + 1.0})
     np.testing.assert_allclose(model(inputs).logits, before + 1, atol=1e-5)
     model.set_output_embeddings(np.zeros((37, 16), np.float32))
@@ -323,19 +316,20 @@ def test_output_layer_of_a_language_model() -> None:
         model.set_bias({"weight": np.zeros(37)})
 
 
-def test_models_without_an_output_layer() -> None:
-    model = made(TFXLMForSequenceClassification)
+@pytest.mark.parametrize("case", the("ForSequenceClassification"), ids=str)
+def test_models_without_an_output_layer(case: Case) -> None:
+    model = made(case)
     assert model.get_lm_head() is model.get_output_embeddings() is model.get_bias() is None
     with pytest.raises(InputError, match="has no output layer that shares the word embeddings"):
         model.set_output_embeddings(np.zeros((37, 16)))
     with pytest.raises(InputError, match="has no output layer with a bias"):
         model.set_bias({})
-    assert model.base_model is model.transformer and model.base_model_prefix == "transformer"
+    assert model.base_model is getattr(model, {XLM: "transformer"}.get(case.family, "roberta"))
 
 
 def test_a_configuration_that_fits_may_be_assigned() -> None:
-    model = made(TFXLMForSequenceClassification)
-    inputs = random_inputs(CONFIG)
+    case = BY_NAME["TFXLMForSequenceClassification"]
+    model, inputs = made(case), case.inputs()
     model.config = model.config.replace(output_attentions=True, id2label={0: "a", 1: "b", 2: "c"})
     assert len(model(inputs).attentions) == 2 and model.config.label2id["c"] == 2
     model.config = model.config.replace(lang2id={"xx": 0, "yy": 1}, id2lang={0: "xx", 1: "yy"})
@@ -351,11 +345,21 @@ def test_a_configuration_that_fits_may_be_assigned() -> None:
     assert model.config.n_layers == 2
 
 
+@pytest.mark.parametrize("family", ROBERTAS, ids=str)
+def test_a_configuration_of_another_decoder(family: Family) -> None:
+    model = made(BY_NAME[family.prefix + "Model"])
+    for change in ({"is_decoder": True}, {"position_embedding_type": "relative_key"}, {"mask_from_padding": False}):
+        with pytest.raises(ConfigError, match=f"so {next(iter(change))} cannot change any more"):
+            model.config = model.config.replace(**change)
+    model.config = model.config.replace(use_cache=False)
+    assert model.config.use_cache is False
+
+
 def test_variables_stay_on_every_replica() -> None:
     devices = tf.config.list_logical_devices("CPU")
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     with strategy.scope():
-        model = made(TFXLMWithLMHeadModel)
+        model = made(BY_NAME["TFXLMWithLMHeadModel"])
     model.resize_token_embeddings(40)
     value = model.get_input_embeddings().embeddings.value
     assert value.distribute_strategy is strategy

@@ -1,4 +1,4 @@
-"""Keras training of the XLM classes: own and compiled losses, every way to give labels, precision policies."""
+"""Keras training: own and compiled losses, every way to give labels, precision policies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from tests.models.battery import perturb, random_inputs
-from tfxlm import TFXLMForSequenceClassification, TFXLMModel, TFXLMWithLMHeadModel, XLMConfig
+from tests.models.cases import LANGUAGE_MODELS, Case, the
+from tfxlm import TFXLMForSequenceClassification, TFXLMModel, XLMConfig
 from tfxlm.errors import InputError
 from tfxlm.heads.decode import classification_scores
 
@@ -90,11 +91,12 @@ def test_labels_that_do_not_fit_leave_the_configuration(small: XLMConfig, inputs
     assert model.config.problem_type == "single_label_classification"
 
 
+@pytest.mark.parametrize("case", the("ForSequenceClassification"), ids=str)
 @pytest.mark.parametrize("remove_padding", [True, False])
-def test_a_row_of_padding_poisons_nothing(small: XLMConfig, remove_padding: bool) -> None:
-    model = perturb(TFXLMForSequenceClassification(small, dtype="mixed_float16"))
-    model.transformer.remove_padding = remove_padding
-    x = random_inputs(small, lengths=(4, 0))
+def test_a_row_of_padding_poisons_nothing(case: Case, remove_padding: bool) -> None:
+    model = case.model(dtype="mixed_float16")
+    model.base_model.remove_padding = remove_padding
+    x = random_inputs(model.config, lengths=(4, 0))
     with tf.GradientTape() as tape:
         outputs = model(x, labels=np.array([1, 0]), output_hidden_states=True)
     gradients = tape.gradient(outputs.loss, [weight.value for weight in model.trainable_weights])
@@ -102,8 +104,9 @@ def test_a_row_of_padding_poisons_nothing(small: XLMConfig, remove_padding: bool
         assert np.all(np.isfinite(np.asarray(tensor, np.float32)))
 
 
-def test_language_model_learns_chosen_positions(small: XLMConfig, inputs: dict[str, np.ndarray]) -> None:
-    model = TFXLMWithLMHeadModel(small)
+@pytest.mark.parametrize("case", LANGUAGE_MODELS, ids=str)
+def test_language_model_learns_chosen_positions(case: Case) -> None:
+    model, inputs = case.cls(case.config()), case.inputs()
     model.compile(keras.optimizers.Adam(1e-2))
     rng = np.random.default_rng(0)
     positions = rng.integers(0, 6, (7, 2))
@@ -120,15 +123,15 @@ def test_language_model_learns_chosen_positions(small: XLMConfig, inputs: dict[s
 
 def test_fixed_positions_do_not_train(small: XLMConfig, inputs: dict[str, np.ndarray]) -> None:
     model = TFXLMForSequenceClassification(small.replace(sinusoidal_embeddings=True))
-    position = model.transformer.embeddings.tables["position"]
+    position = model.base_model.embeddings.tables["position"]
     before = position.embeddings.numpy()
     model.compile(keras.optimizers.AdamW(1e-2, weight_decay=0.1), run_eagerly=True)
     model.train_on_batch(inputs, LABELS)
     np.testing.assert_array_equal(position.embeddings, before)
 
 
-def test_dropout_is_on_only_in_training(config: XLMConfig) -> None:
-    model = TFXLMModel(config.replace(n_layers=1, dropout=0.5))
-    x = random_inputs(config)
+@pytest.mark.parametrize("case", the("Model"), ids=str)
+def test_dropout_is_on_only_in_training(case: Case) -> None:
+    model, x = case.model(**{case.family.dropout[0]: 0.5}), case.inputs()
     np.testing.assert_array_equal(model(x)[0], model(x, training=False)[0])
     assert np.abs(np.asarray(model(x, training=True)[0]) - np.asarray(model(x)[0])).max() > 0.1

@@ -1,112 +1,29 @@
-"""The XLM classes: the battery, the call contract, and bad input."""
+"""What is particular to the XLM classes, and bad input; see `test_calls` for what all families share."""
 
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models.battery import check_model, perturb, random_inputs
+from tests.models.battery import perturb, random_inputs
 from tfxlm import (
-    TFXLMForMultipleChoice,
-    TFXLMForQuestionAnswering,
     TFXLMForQuestionAnsweringSimple,
     TFXLMForSequenceClassification,
-    TFXLMForTokenClassification,
     TFXLMModel,
     TFXLMWithLMHeadModel,
     XLMConfig,
 )
 from tfxlm.configs import PreTrainedConfig
-from tfxlm.errors import ArgumentError, ConfigError, InputError
-
-CLASSES = (
-    TFXLMModel,
-    TFXLMWithLMHeadModel,
-    TFXLMForSequenceClassification,
-    TFXLMForMultipleChoice,
-    TFXLMForTokenClassification,
-    TFXLMForQuestionAnsweringSimple,
-    TFXLMForQuestionAnswering,
-)
-
-
-@pytest.mark.parametrize("changes", [
-    {},
-    {"causal": True, "n_langs": 1, "lang2id": {}, "id2lang": {}, "gelu_activation": False, "summary_type": "last"},
-    {"sinusoidal_embeddings": True, "use_lang_emb": False, "summary_type": "mean", "summary_use_proj": False},
-], ids=["plain", "causal", "sinusoidal"])  # fmt: skip
-@pytest.mark.parametrize("cls", CLASSES)
-def test_battery(cls: Any, config: XLMConfig, changes: dict[str, Any], tmp_path: Path) -> None:
-    if cls is TFXLMForQuestionAnsweringSimple:
-        changes = changes | {"num_labels": 2}
-    check_model(cls, config.replace(n_layers=1, **changes), tmp_path)
+from tfxlm.errors import ConfigError, InputError
 
 
 @pytest.fixture(scope="module")
 def inputs(config: XLMConfig) -> dict[str, np.ndarray]:
     return random_inputs(config)
-
-
-def test_forms_of_a_call(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
-    ids, mask, langs = inputs["input_ids"], inputs["attention_mask"], inputs["langs"]
-    expected = base(inputs).last_hidden_state
-    tensors = {name: tf.constant(value, tf.int64) for name, value in inputs.items()}
-    lists = {name: value.tolist() for name, value in inputs.items()}
-    calls = [
-        base(ids, mask, langs),
-        base(ids, attention_mask=mask, langs=langs),
-        base(input_ids=ids, attention_mask=mask, langs=langs),
-        base([ids, mask, langs]),
-        base((ids, mask, langs)),
-        base({"input_ids": ids}, attention_mask=mask, langs=langs),
-        base(inputs | {"position_ids": None}),
-        base(tensors),
-        base(lists),
-        base(ids, None, langs, lengths=mask.sum(1)),
-        base(ids, langs=langs),
-        base(inputs, training=False),
-    ]
-    for outputs in calls:
-        np.testing.assert_allclose(outputs.last_hidden_state, expected, atol=1e-6)
-    for dtype in ("int8", "uint8", "int16", "int32", "int64"):
-        outputs = base({name: value.astype(dtype) for name, value in inputs.items()})
-        np.testing.assert_array_equal(outputs[0], expected)
-    for kind in (bool, np.float32):
-        np.testing.assert_array_equal(base(ids, mask.astype(kind), langs)[0], expected)
-
-
-def test_flags_in_the_dict(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
-    outputs = base(inputs | {"output_hidden_states": True, "output_attentions": True})
-    assert list(outputs) == ["last_hidden_state", "hidden_states", "attentions"]
-    assert len(outputs.hidden_states) == 3 and len(outputs.attentions) == 2
-    assert outputs.attentions[0].shape == (3, 2, 6, 6)
-    as_tuple = base(inputs | {"return_dict": False}, output_hidden_states=True)
-    assert type(as_tuple) is tuple and len(as_tuple) == 2
-    # Attentions keep the padding, so the kernels that run are others.
-    np.testing.assert_allclose(as_tuple[0], outputs[0], atol=1e-5)
-    np.testing.assert_allclose(as_tuple[1][-1], outputs.hidden_states[-1], atol=1e-5)
-
-
-def test_configured_outputs(config: XLMConfig, inputs: dict[str, np.ndarray]) -> None:
-    model = TFXLMModel(config.replace(output_hidden_states=True, output_attentions=True, return_dict=False))
-    assert len(model(inputs)) == 3
-    assert list(model(inputs, return_dict=True, output_attentions=False)) == ["last_hidden_state", "hidden_states"]
-
-
-def test_outputs_object(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
-    outputs = base(inputs)
-    assert outputs.hidden_states is None and "hidden_states" not in outputs and len(outputs) == 1
-    assert outputs[0] is outputs[-1] is outputs["last_hidden_state"] and outputs[:] == outputs.to_tuple()
-    with pytest.raises(AttributeError, match=r"TFBaseModelOutput has no output 'logits'\. It has: last_hidden_state"):
-        outputs.logits  # noqa: B018
-    with pytest.raises(KeyError):
-        outputs["logits"]
 
 
 @pytest.mark.filterwarnings("ignore:.*has no langs")
@@ -115,21 +32,6 @@ def test_longer_than_the_positions(base: TFXLMModel) -> None:
     assert base(ids, position_ids=np.arange(25)[None] % 20)[0].shape == (1, 25, 16)
     with pytest.raises(InputError, match=r"position_ids must be in \[0, max_position_embeddings.*Found .* 0 to 24"):
         base(ids, position_ids=np.arange(25)[None])
-
-
-def test_pruned_heads(config: XLMConfig, inputs: dict[str, np.ndarray]) -> None:
-    model = TFXLMModel(config.replace(pruned_heads={0: [1]}))
-    assert [weights.shape[1] for weights in model(inputs, output_attentions=True).attentions] == [1, 2]
-    with pytest.raises(InputError, match=r"A model with pruned_heads takes no head_mask: .* Leave head_mask out"):
-        model(inputs, head_mask=np.ones(2))
-
-
-def test_one_token_gives_no_warning(classifier: Any, language_model: Any) -> None:
-    one = np.array([[4]])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert classifier(one, langs=one * 0).logits.shape == (1, 3)
-        assert language_model(one, langs=one * 0).logits.shape == (1, 1, 37)
 
 
 def test_left_padding_gives_the_same_class(config: XLMConfig) -> None:
@@ -141,57 +43,12 @@ def test_left_padding_gives_the_same_class(config: XLMConfig) -> None:
     np.testing.assert_allclose(model(left, langs=left * 0, position_ids=places).logits, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["foo", "int32", 7, "string"])
-def test_dtypes_that_a_model_cannot_have(config: XLMConfig, dtype: Any) -> None:
-    with pytest.raises(ConfigError, match=rf"dtype must be a floating point dtype or a Keras .*got {dtype!r}"):
-        TFXLMModel(config, dtype=dtype)
-
-
-def test_inputs_embeds(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
-    table = np.asarray(base.transformer.embeddings.tables["word"].embeddings)
-    rest = {name: value for name, value in inputs.items() if name != "input_ids"}
-    outputs = base(inputs_embeds=table[inputs["input_ids"]], **rest)
-    np.testing.assert_allclose(outputs[0], base(inputs)[0], atol=1e-6)
-
-
 def test_token_types_are_looked_up_among_the_words(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
-    table = np.asarray(base.transformer.embeddings.tables["word"].embeddings)
+    table = np.asarray(base.base_model.embeddings.tables["word"].embeddings)
     types = np.full_like(inputs["input_ids"], 9)
     rest = {name: value for name, value in inputs.items() if name != "input_ids"}
     expected = base(inputs_embeds=table[inputs["input_ids"]] + table[9], **rest)
     np.testing.assert_allclose(base(inputs, token_type_ids=types)[0], expected[0], atol=1e-6)
-
-
-def test_unknown_doubled_and_missing_arguments(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
-    ids = inputs["input_ids"]
-    with pytest.raises(ArgumentError, match=r"does not take 'special_tokens_mask'. It takes: input_ids, .*Remove"):
-        base(inputs | {"special_tokens_mask": ids})
-    with pytest.raises(ArgumentError, match=r"Given twice, in the first argument and by name: langs. Give each once"):
-        base(inputs, langs=inputs["langs"])
-    with pytest.raises(ArgumentError, match="Given twice, by position and by name: input_ids"):
-        base(ids, input_ids=ids)
-    for call in ([ids] * 14,), [ids] * 14:
-        with pytest.raises(ArgumentError, match=r"takes 13 inputs by position \(input_ids, attention_mask, .*got 14"):
-            base(*call)
-    with pytest.raises(InputError, match=r"Give input_ids or inputs_embeds\."):
-        base(attention_mask=inputs["attention_mask"], langs=inputs["langs"])
-    with pytest.raises(InputError, match="Give input_ids or inputs_embeds, not both"):
-        base(input_ids=ids, inputs_embeds=np.zeros((3, 6, 16), np.float32), langs=inputs["langs"])
-    with pytest.raises(TypeError, match=r"does not take 'lang'\. It takes: input_ids, attention_mask, langs"):
-        base(ids, lang=inputs["langs"])
-
-
-def test_rows_of_numbers_are_one_tensor(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
-    ids, langs = inputs["input_ids"].tolist(), inputs["langs"].tolist()
-    expected = base(inputs["input_ids"], langs=inputs["langs"])[0]
-    calls = [base(ids, None, langs), base(input_ids=ids, langs=langs), base([ids, None, langs]),
-             base({"input_ids": ids, "langs": langs}), base(tuple(map(tuple, ids)), langs=langs)]  # fmt: skip
-    for outputs in calls:
-        np.testing.assert_array_equal(outputs[0], expected)
-    with pytest.raises(InputError, match=r"input_ids must have shape \(batch, length\), got \(2,\)"):
-        base([4, 5])
-    with pytest.raises(InputError, match=r"input_ids must be integers in rows of one length: .*Pad them: tokenizer\("):
-        base([[4, 5], [6]])
 
 
 ONES = np.ones((2, 4), np.int32)
@@ -254,11 +111,6 @@ def test_bad_values_inside_a_graph(base: TFXLMModel) -> None:
             graph(ids, langs)
 
 
-def test_padding_may_hold_any_id_where_the_mask_says_so(base: TFXLMModel, inputs: dict[str, np.ndarray]) -> None:
-    ids = np.where(inputs["attention_mask"], inputs["input_ids"], 0)
-    np.testing.assert_array_equal(base(inputs | {"input_ids": ids})[0], base(inputs)[0])
-
-
 def test_missing_languages_warn_once(config: XLMConfig) -> None:
     model = TFXLMModel(config.replace(n_layers=1))
     with pytest.warns(UserWarning, match="TFXLMModel was trained with language embeddings, but the call has no langs"):
@@ -288,40 +140,6 @@ def test_causal_models_do_not_look_ahead(config: XLMConfig) -> None:
     np.testing.assert_allclose(left, model(np.array([[4, 5]]))[0][0], atol=1e-5)
 
 
-def test_language_model_is_tied(language_model: TFXLMWithLMHeadModel, inputs: dict[str, np.ndarray]) -> None:
-    outputs = language_model(inputs, output_hidden_states=True)
-    table = np.asarray(language_model.transformer.embeddings.tables["word"].embeddings)
-    expected = outputs.hidden_states[-1].numpy() @ table.T + np.asarray(language_model.pred_layer.bias)
-    np.testing.assert_allclose(outputs.logits, expected, atol=1e-4)
-    assert sum(37 in weight.shape for weight in language_model.weights) == 2
-
-
-def test_chosen_positions(language_model: TFXLMWithLMHeadModel, inputs: dict[str, np.ndarray]) -> None:
-    full = language_model(inputs).logits.numpy()
-    positions = np.array([[0, 5], [2, 1], [3, 3]])
-    chosen = language_model(inputs | {"masked_positions": positions}).logits
-    np.testing.assert_allclose(chosen, np.take_along_axis(full, positions[..., None], 1), atol=1e-5)
-    for one in (1, np.int64(1)):
-        np.testing.assert_allclose(language_model(inputs, logits_to_keep=one).logits, full[:, -1:], atol=1e-5)
-    with pytest.raises(InputError, match=r"masked_positions must have 3 rows, as the batch has, got 1"):
-        language_model(inputs, masked_positions=positions[:1])
-    with pytest.raises(InputError, match=r"masked_positions must be positions within the sequence\. Found"):
-        language_model(inputs, masked_positions=positions + 2**32)
-    with pytest.raises(InputError, match=r"labels must be in \[0, vocab_size = 37\), or -100 .*from 2147483647"):
-        language_model(inputs, labels=np.full((3, 6), 2**32, np.uint64))
-    with pytest.raises(InputError, match=r"labels must have shape \(3, 2\).* got \(3, 6\)"):
-        language_model(inputs, masked_positions=positions, labels=inputs["input_ids"])
-
-
-def test_labels_give_a_loss(classifier: TFXLMForSequenceClassification, inputs: dict[str, np.ndarray]) -> None:
-    labels = np.array([0, 2, 1])
-    outputs = classifier(inputs, labels=labels)
-    assert list(outputs) == ["loss", "logits"] and outputs[0].shape == ()
-    logits = outputs.logits.numpy().astype(np.float64)
-    picked = np.exp(logits[range(3), labels]) / np.exp(logits).sum(-1)
-    np.testing.assert_allclose(outputs.loss, -np.log(picked).mean(), rtol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("cls", "changes", "message"),
     [
@@ -338,33 +156,6 @@ def test_configurations_that_a_class_cannot_do(cls: Any, changes: Any, message: 
 def test_configuration_of_another_family() -> None:
     with pytest.raises(ConfigError, match="TFXLMModel needs a XLMConfig, got PreTrainedConfig"):
         TFXLMModel(PreTrainedConfig())
-
-
-def test_functional_use(base: TFXLMModel, inputs: dict[str, np.ndarray], tmp_path: Path) -> None:
-    given = {name: keras.Input((None,), dtype="int32", name=name) for name in inputs}
-    scores = keras.layers.Dense(2, name="scores")(base(given).last_hidden_state[:, 0])
-    model = keras.Model(given, scores)
-    expected = model.layers[-1](base(inputs).last_hidden_state[:, 0])
-    np.testing.assert_allclose(model(inputs), expected, atol=1e-6)
-    np.testing.assert_allclose(model.predict(inputs, verbose=0), expected, atol=1e-5)
-    model.save(tmp_path / "functional.keras")
-    again = keras.saving.load_model(tmp_path / "functional.keras")
-    np.testing.assert_allclose(again(inputs), expected, atol=1e-6)
-
-
-def test_as_part_of_another_model(base: TFXLMModel, inputs: dict[str, np.ndarray], tmp_path: Path) -> None:
-    class Wrapped(keras.Model):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = perturb(TFXLMModel(base.config))
-
-        def call(self, x: Any) -> Any:
-            return self.encoder(x).last_hidden_state[:, 0]
-
-    wrapped = Wrapped()
-    expected = wrapped(inputs)
-    wrapped.encoder.save_pretrained(tmp_path)
-    np.testing.assert_array_equal(TFXLMModel.from_pretrained(tmp_path)(inputs)[0][:, 0], expected)
 
 
 def test_number_of_parameters(config: XLMConfig) -> None:

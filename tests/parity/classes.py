@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 import tfxlm
+from tests.parity.families import XLM, Config, Family, roberta_family
 
 if TYPE_CHECKING:
     from tests.parity.reference import Case
 
-Config = dict[str, Any]
 Labels = dict[str, np.ndarray]
 
 
@@ -24,6 +24,7 @@ class Kind:
 
     Args:
         model: our class.
+        family: what it has in common with others.
         labels: draws the arguments that give a loss, for ids (rows, length) and how many of each row are real; None
             where there is none.
         adapt: what has to change in a random configuration so that the reference can compute a loss.
@@ -33,9 +34,13 @@ class Kind:
         up_to_ties: outputs that are compared by what they stand for, see `close_beam`.
         reference: the PyTorch class, where it is not called like the kind.
         mend: changes a PyTorch model that does not work as it is.
+        options: arguments beside the configuration with which models are made, in turn from case to case.
+        at_positions: outputs (batch, length) that are compared at real positions only.
+        takes_encoder: whether a decoder of the class can be given what its cross-attention looks at.
     """
 
     model: Any
+    family: Family
     labels: Callable[[Case, np.ndarray, np.ndarray], Labels] | None = None
     adapt: Callable[[Config], Config] = lambda config: {}
     has_choices: bool = False
@@ -44,6 +49,9 @@ class Kind:
     up_to_ties: tuple[str, ...] = ()
     reference: str = ""
     mend: Callable[[Any], None] = lambda model: None
+    options: tuple[Config, ...] = ({},)
+    at_positions: tuple[str, ...] = ()
+    takes_encoder: bool = False
 
 
 def word_labels(case: Case, ids: np.ndarray, lengths: np.ndarray) -> Labels:
@@ -51,6 +59,14 @@ def word_labels(case: Case, ids: np.ndarray, lengths: np.ndarray) -> Labels:
     keep = (np.arange(ids.shape[1]) < lengths[:, None]) & (case.rng.random(ids.shape) < 0.7)
     keep[0, 0] = True
     return {"labels": np.where(keep, case.grid(ids, case.config.vocab_size), -100)}
+
+
+def word_labels_anywhere(case: Case, ids: np.ndarray, lengths: np.ndarray) -> Labels:
+    """Ids of some positions, and -100 elsewhere; the reference does not look whether they are padding."""
+    labels = np.where(case.rng.random(ids.shape) < 0.7, case.grid(ids, case.config.vocab_size), -100)
+    # There is no first one in a loss of the next words.
+    labels[0, 1] = 0
+    return {"labels": labels}
 
 
 def sequence_labels(case: Case, ids: np.ndarray, lengths: np.ndarray) -> Labels:
@@ -98,7 +114,7 @@ def beam_labels(case: Case, ids: np.ndarray, lengths: np.ndarray) -> Labels:
 def as_wide_as_labels(config: Config) -> Config:
     """The reference's losses need a summary with `num_labels` numbers, however it comes to be."""
     projected = config["summary_use_proj"] and config["summary_proj_to_labels"]
-    return {} if projected else {"num_labels": config["emb_dim"]}
+    return {} if projected else {"num_labels": config["hidden_size"]}
 
 
 def with_clusters(config: Config) -> Config:
@@ -128,11 +144,22 @@ def flatten_adaptive_softmax(model: Any) -> None:
     model.pred_layer.forward = forward
 
 
+def without_cross_attention(config: Config) -> Config:
+    """The class passes no encoder on, without which the reference's cross-attention has no weights to return."""
+    return {"add_cross_attention": False}
+
+
+def with_two_labels(config: Config) -> Config:
+    """Starts and ends."""
+    return {"num_labels": 2}
+
+
 KINDS = {
-    "XLMModel": Kind(tfxlm.TFXLMModel),
-    "XLMWithLMHeadModel": Kind(tfxlm.TFXLMWithLMHeadModel, word_labels),
+    "XLMModel": Kind(tfxlm.TFXLMModel, XLM),
+    "XLMWithLMHeadModel": Kind(tfxlm.TFXLMWithLMHeadModel, XLM, word_labels),
     "XLMWithAdaptiveSoftmax": Kind(
         tfxlm.TFXLMWithLMHeadModel,
+        XLM,
         word_labels,
         adapt=with_clusters,
         reference="XLMWithLMHeadModel",
@@ -140,17 +167,18 @@ KINDS = {
         unreturned={"label_log_probs": "pred_layer.label_log_probs"},
     ),
     "XLMForSequenceClassification": Kind(
-        tfxlm.TFXLMForSequenceClassification, sequence_labels, adapt=as_wide_as_labels
+        tfxlm.TFXLMForSequenceClassification, XLM, sequence_labels, adapt=as_wide_as_labels
     ),
     "XLMForMultipleChoice": Kind(
-        tfxlm.TFXLMForMultipleChoice, choice_labels, adapt=as_wide_as_labels, has_choices=True
+        tfxlm.TFXLMForMultipleChoice, XLM, choice_labels, adapt=as_wide_as_labels, has_choices=True
     ),
-    "XLMForTokenClassification": Kind(tfxlm.TFXLMForTokenClassification, token_labels),
+    "XLMForTokenClassification": Kind(tfxlm.TFXLMForTokenClassification, XLM, token_labels),
     "XLMForQuestionAnsweringSimple": Kind(
-        tfxlm.TFXLMForQuestionAnsweringSimple, span_labels, adapt=lambda config: {"num_labels": 2}
+        tfxlm.TFXLMForQuestionAnsweringSimple, XLM, span_labels, adapt=with_two_labels
     ),
     "XLMForQuestionAnswering": Kind(
         tfxlm.TFXLMForQuestionAnswering,
+        XLM,
         beam_labels,
         min_length=5,
         unreturned={
@@ -161,5 +189,33 @@ KINDS = {
         up_to_ties=("start_top_index", "end_top_log_probs", "end_top_index"),
     ),
 }
+
+# What is particular to the classes that XLM-RoBERTa and XLM-RoBERTa-XL have, by how their names go on.
+ROBERTA: dict[str, dict[str, Any]] = {
+    "Model": {"takes_encoder": True, "options": ({"add_pooling_layer": True}, {"add_pooling_layer": False})},
+    "ForCausalLM": {"labels": word_labels_anywhere, "takes_encoder": True},
+    "ForMaskedLM": {"labels": word_labels_anywhere, "takes_encoder": True},
+    "ForSequenceClassification": {"labels": sequence_labels, "adapt": without_cross_attention},
+    "ForMultipleChoice": {"labels": choice_labels, "adapt": without_cross_attention, "has_choices": True},
+    "ForTokenClassification": {"labels": token_labels, "adapt": without_cross_attention},
+    "ForQuestionAnswering": {
+        "labels": span_labels,
+        "adapt": lambda config: with_two_labels(config) | without_cross_attention(config),
+        "at_positions": ("start_logits", "end_logits"),
+    },
+}
+for _stem in ("XLMRoberta", "XLMRobertaXL"):
+    _family = roberta_family(_stem)
+    for _rest, _particular in ROBERTA.items():
+        KINDS[_stem + _rest] = Kind(getattr(tfxlm, f"TF{_stem}{_rest}"), _family, **_particular)
+
+
+def named(*ends: str) -> list[str]:
+    """Returns the classes of all families whose names end so."""
+    return [name for name in KINDS if name.endswith(ends)]
+
+
+# The classes without a head.
+BODIES = [name for name, kind in KINDS.items() if name == kind.family.body]
 WITH_LOSS = [name for name, kind in KINDS.items() if kind.labels]
-LANGUAGE_MODELS = ["XLMWithLMHeadModel", "XLMWithAdaptiveSoftmax"]
+LANGUAGE_MODELS = ["XLMWithLMHeadModel", "XLMWithAdaptiveSoftmax", *named("ForCausalLM", "ForMaskedLM")]

@@ -38,7 +38,7 @@ def case(request: pytest.FixtureRequest) -> Generator[Case, None, None]:
     config = made.model.config
     yield dataclasses.replace(made, rng=np.random.default_rng([SEED, zlib.crc32(request.node.name.encode())]))
     made.model.config = config
-    made.model.transformer.remove_padding = True
+    made.model.base_model.remove_padding = True
     made.reference.config.problem_type = None
     made.reference.eval()
 

@@ -17,6 +17,7 @@ import torch
 import transformers
 
 from tests.parity.classes import KINDS, Kind
+from tests.parity.families import Family
 
 SEED = int(os.environ.get("TFXLM_SEED", "20190122"))
 SWEEP = os.environ.get("TFXLM_SWEEP", "") not in ("", "0")
@@ -26,6 +27,11 @@ TOLERANCE = 2e-5
 # Of gradients, beside the relative part: some are zero in exact arithmetic, those of key biases for example.
 GRADIENT_FLOOR = 1e-6
 
+# What our models warn of, and other tests look at.
+QUIET = [pytest.mark.filterwarnings(f"ignore:.*{warning}") for warning in ("has no langs", "is not causal")]
+
+# What cross-attention is given.
+ENCODER = ("encoder_hidden_states", "encoder_attention_mask")
 # Inputs with a row for each sequence.
 ROWS = ("input_ids", "attention_mask", "langs", "token_type_ids", "position_ids", "inputs_embeds", "lengths")
 
@@ -33,58 +39,32 @@ ROWS = ("input_ids", "attention_mask", "langs", "token_type_ids", "position_ids"
 torch.set_num_threads(1)
 
 
-def random_config(rng: np.random.Generator, index: int) -> dict[str, Any]:
-    """Draws a configuration; what has few values is cycled through, so that a few cases see all of them."""
-    heads, head_dim = int(rng.integers(1, 5)), int(rng.choice([9, 11, 13, 16]))
-    summary_type = ("first", "last", "mean", "cls_index")[index % 4]
-    n_langs = (1, 2, 5)[index % 3]
-    config = {
-        "vocab_size": int(rng.integers(23, 64)),
-        "emb_dim": heads * head_dim,
-        "n_heads": heads,
-        "n_layers": 1 + index % 3,
-        "causal": index % 2 == 1,
-        "n_langs": n_langs,
-        "use_lang_emb": index % 7 != 3,
-        "gelu_activation": index % 5 not in (1, 4),
-        "sinusoidal_embeddings": index % 6 == 5,
-        "max_position_embeddings": int(rng.integers(19, 41)),
-        "layer_norm_eps": float(rng.choice([1e-12, 1e-6, 1e-5, 1e-3])),
-        "pad_index": int(rng.choice([2, 2, 0, 7])),
-        "summary_type": summary_type,
-        "summary_use_proj": index % 10 != 9,
-        "summary_proj_to_labels": index % 8 != 6,
-        "summary_activation": (None, None, "tanh", "relu", "gelu")[index % 5],
-        "num_labels": (3, 2, 5, 1)[(index // 4) % 4],
-        "start_n_top": (3, 1, 5, 2)[index % 4],
-        "end_n_top": (2, 5, 1, 3, 4)[index % 5],
-        "dropout": 0.0,
-        "attention_dropout": 0.0,
-        "summary_first_dropout": 0.0,
-        "summary_last_dropout": 0.0,
-    }
-    if n_langs > 1:
-        config["lang2id"] = {f"l{i}": i for i in range(n_langs)}
-        config["id2lang"] = {str(i): f"l{i}" for i in range(n_langs)}
-    return config
-
-
-def make_reference(name: str, config: dict[str, Any], seed: int) -> Any:
+def make_reference(name: str, config: dict[str, Any], seed: int, **options: Any) -> Any:
     """Makes the PyTorch model with weights away from 0 and 1, so that every bias and normalisation counts."""
     torch.manual_seed(seed)
-    # `summary_over_padding` is a field of ours: the reference always reads padding.
-    model = getattr(transformers, KINDS[name].reference or name)(transformers.XLMConfig(**config)).eval()
+    kind = KINDS[name]
+    model = getattr(transformers, kind.reference or name)(kind.family.config(**config), **options).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             fan_in = parameter.shape[-1] if parameter.dim() == 2 else 16
             parameter.add_(torch.randn_like(parameter) * fan_in**-0.5)
-    KINDS[name].mend(model)
+    kind.mend(model)
     return model
 
 
 @dataclasses.dataclass
 class Case:
-    """A reference model, ours from its files, and what to draw inputs from."""
+    """A reference model, ours from its files, and what to draw inputs from.
+
+    Args:
+        name: of the class, in `KINDS`.
+        reference: the PyTorch model.
+        model: ours.
+        rng: what inputs are drawn from.
+        index: the number of the configuration.
+        choices: texts of each row, where a class chooses.
+        options: arguments beside the configuration that the models were made with.
+    """
 
     name: str
     reference: Any
@@ -92,11 +72,22 @@ class Case:
     rng: np.random.Generator
     index: int = 0
     choices: int = 1
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
         """What is particular to the class."""
         return KINDS[self.name]
+
+    @property
+    def family(self) -> Family:
+        """What the class has in common with others."""
+        return self.kind.family
+
+    @property
+    def is_body(self) -> bool:
+        """Whether the class is the one without a head, which stands for others where they share it."""
+        return self.name == self.family.body
 
     @property
     def config(self) -> Any:
@@ -105,8 +96,10 @@ class Case:
 
     def sampled(self, options: Iterable[Any], every: int) -> list[Any]:
         """Returns one out of `every` options, in turn from configuration to configuration; in the sweep all."""
-        # Every second configuration is causal: each of the options meets both kinds.
-        return list(options) if SWEEP else list(options)[self.index // 2 % every :: every]
+        # Each of the options meets what every second and every fourth configuration has: causal attention, and that to
+        # an encoder. Classes start at different ones.
+        first = self.index // 4 + list(KINDS).index(self.name)
+        return list(options) if SWEEP else list(options)[first % every :: every]
 
     def ids(self, shape: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Draws ids (batch * choices, length), and how many of each row are real: one row is full, one padded."""
@@ -132,26 +125,59 @@ class Case:
             for name, value in inputs.items()
         }
 
-    def batch(self, shape: tuple[int, int] | None = None, labels: bool = True) -> tuple[dict[str, Any], np.ndarray]:
-        """Draws a padded batch with langs, and labels where the class has them; and the real positions."""
+    def drawn(self, shape: tuple[int, int] | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Draws all that a padded batch can be given with, by name, and the real positions (rows, length)."""
         ids, lengths = self.ids(shape)
-        inputs = {"input_ids": ids, "lengths": lengths, "langs": self.grid(ids, self.config.n_langs)}
+        real = np.arange(ids.shape[1]) < lengths[:, None]
+        config, layers = self.config, int(self.rng.integers(2)) * (self.config.num_hidden_layers,)
+        inputs = {
+            "input_ids": ids,
+            "lengths": lengths,
+            "attention_mask": real.astype(np.int64),
+            "position_ids": self.grid(ids, config.max_position_embeddings),
+            "inputs_embeds": self.rng.normal(size=(*ids.shape, config.hidden_size)).astype(np.float32),
+            # (heads,) or (layers, heads)
+            "head_mask": self.rng.choice([0, 0.5, 1], (*layers, config.num_attention_heads)).astype(np.float32),
+            **self.family.draw(self, ids),
+        }
+        if config.has_cross_attention:
+            inputs |= self._encoder(len(ids), shape[1] if shape else int(self.rng.integers(2, 9)))
+        return inputs, real
+
+    def _encoder(self, rows: int, longest: int) -> dict[str, np.ndarray]:
+        lengths = self.rng.integers(1, longest + 1, rows)
+        states = self.rng.normal(size=(rows, longest, self.config.hidden_size)).astype(np.float32)
+        mask = np.arange(longest) < lengths[:, None]
+        return dict(zip(ENCODER, (states, mask.astype(np.int64)), strict=True))
+
+    def batch(self, shape: tuple[int, int] | None = None, labels: bool = True) -> tuple[dict[str, Any], np.ndarray]:
+        """Draws a padded batch as the family has it, and labels where the class has them; and the real positions."""
+        drawn, real = self.drawn(shape)
+        inputs: dict[str, Any] = {name: drawn[name] for name in (*self.family.batch, *ENCODER) if name in drawn}
         if labels and self.kind.labels:
-            inputs |= self.kind.labels(self, ids, lengths)
-        return self.arranged(inputs), np.arange(ids.shape[1]) < lengths[:, None]
+            inputs |= self.kind.labels(self, drawn["input_ids"], drawn["lengths"])
+        return self.arranged(inputs), real
 
 
 def make_case(name: str, index: int, folder: Path, **changes: Any) -> Case:
-    """Makes random configuration number `index` of a class; the summary reads padding, as the reference's does."""
+    """Makes random configuration number `index` of a class, which treats padding as the reference does.
+
+    Args:
+        name: of the class, in `KINDS`.
+        index: number of the configuration.
+        folder: where the files of the reference are left.
+        **changes: fields of the configuration, by their common names.
+    """
     kind = KINDS[name]
     rng = np.random.default_rng([SEED, zlib.crc32(name.encode()), index])
-    config = {**random_config(rng, index), **changes}
+    config = {**kind.family.random_config(rng, index), **changes}
     config = {**config, **kind.adapt(config), **changes}
-    reference = make_reference(name, config, int(rng.integers(2**31)))
+    options = kind.options[index // 4 % len(kind.options)]
+    reference = make_reference(name, config, int(rng.integers(2**31)), **options)
     reference.save_pretrained(folder)
-    model = kind.model.from_pretrained(folder, summary_over_padding=True)
+    model = kind.model.from_pretrained(folder, **kind.family.as_reference, **options)
     choices = (3, 2, 4)[index % 3] if kind.has_choices else 1
-    return Case(name, reference, model, rng, index, choices)
+    return Case(name, reference, model, rng, index, choices, options)
 
 
 @functools.lru_cache(maxsize=2)
@@ -214,17 +240,18 @@ def compare_outputs(
     """Compares all outputs of a call with `inputs`, those at positions at the `real` ones (rows, length)."""
     assert set(ours) == set(reference).difference(without), what
     for name in ours:
-        if name == "attentions":
-            assert len(ours.attentions) == len(reference[name])
-            for left, right in zip(ours.attentions, reference[name], strict=True):
+        if name in ("attentions", "cross_attentions"):
+            assert len(ours[name]) == len(reference[name])
+            for left, right in zip(ours[name], reference[name], strict=True):
                 # (batch, heads, query, key): queries at real positions; weights on padding are part of the comparison.
-                close(np.moveaxis(np.asarray(left), 1, 2), right.movedim(1, 2), real, f"{what} attentions")
+                close(np.moveaxis(np.asarray(left), 1, 2), right.movedim(1, 2), real, f"{what} {name}")
         elif name == "hidden_states":
             assert len(ours.hidden_states) == len(reference[name])
             for left, right in zip(ours.hidden_states, reference[name], strict=True):
                 close(left, right, real, f"{what} hidden_states")
         elif name not in case.kind.up_to_ties:
-            close(ours[name], reference[name], real if np.ndim(ours[name]) == 3 else None, f"{what} {name}")
+            has_positions = np.ndim(ours[name]) == 3 or name in case.kind.at_positions
+            close(ours[name], reference[name], real if has_positions else None, f"{what} {name}")
     if any(name in ours for name in case.kind.up_to_ties):
         close_beam(case, ours, reference, inputs, what)
 

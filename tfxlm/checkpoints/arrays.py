@@ -2,7 +2,11 @@
 
 import math
 import mmap
+import os
+import threading
+import weakref
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +18,9 @@ from tfxlm.files import describe_placeholder
 MAX_DIMS = 64  # numpy's limit
 _MAX_BYTES = 1 << 62  # numpy counts bytes in 63 bits
 _CHECKED_BYTES = 1 << 24  # of a checksum in one go: what is mapped in at a time
+_READ_BYTES = 1 << 20  # of rows that are transposed or cast, in one go: what a cache holds
+# How many rows it is best to transpose in one go, by the size of their elements (measured).
+_TRANSPOSED_ROWS = {1: 128, 2: 128, 4: 16, 8: 16}
 _EXPANDED_BYTES = 1 << 24  # what a view that repeats its storage may take when that is more than its file
 
 
@@ -31,24 +38,29 @@ class TensorInfo:
 
 
 class MappedFile:
-    """A file mapped read-only into memory: what is not touched costs nothing.
+    """A file mapped into memory: what is not touched costs nothing.
 
     Args:
         path: the file.
+        copy_on_write: whether the map can be written to, which changes the memory of this process and never the file.
 
     Raises:
         CheckpointNotFoundError: there is no such file.
         CorruptFileError: the file is empty, or a placeholder such as a git-LFS pointer.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, copy_on_write: bool = False) -> None:
         self.path = path
+        self._lock = threading.Lock()
         try:
-            with path.open("rb") as file:
-                head = file.read(64)
-                if placeholder := describe_placeholder(head):
-                    raise CorruptFileError(f"'{path}' is {placeholder}.")
-                self._map: mmap.mmap | None = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            # The very file that is mapped stays open for `read_into`, whatever takes its name meanwhile.
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            self._closing = weakref.finalize(self, os.close, self._descriptor)
+            head = bytes(self._read(0, memoryview(bytearray(64))))
+            if placeholder := describe_placeholder(head):
+                raise CorruptFileError(f"'{path}' is {placeholder}.")
+            access = mmap.ACCESS_COPY if copy_on_write else mmap.ACCESS_READ
+            self._map: mmap.mmap | None = mmap.mmap(self._descriptor, 0, access=access)
         except FileNotFoundError as error:
             raise CheckpointNotFoundError(f"There is no file '{path}'.") from error
         except IsADirectoryError as error:
@@ -66,6 +78,30 @@ class MappedFile:
             raise InputError(f"'{self.path}' is closed. Read its tensors before closing the checkpoint.")
         return self._map
 
+    def read_into(self, start: int, memory: memoryview) -> None:
+        """Fills `memory` with the bytes from `start` on, none of which the map brings into memory.
+
+        Raises:
+            CorruptFileError: the file has become shorter since it was opened.
+            InputError: the file was closed.
+        """
+        if self.map and len(self._read(start, memory)) < len(memory):
+            raise CorruptFileError(f"'{self.path}' was shortened while it was read. Leave the file alone meanwhile.")
+
+    def _read(self, start: int, memory: memoryview) -> memoryview:
+        """Reads as much of `memory` as there is, whatever other threads read."""
+        filled = 0
+        while filled < len(memory) and (count := self._read_some(start + filled, memory[filled:])):
+            filled += count
+        return memory[:filled]
+
+    def _read_some(self, start: int, memory: memoryview) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._descriptor, [memory], start)
+        with self._lock, open(self._descriptor, "rb", buffering=0, closefd=False) as file:
+            file.seek(start)
+            return file.readinto(memory) or 0
+
     def release(self, start: int, stop: int) -> None:
         """Gives the memory of the pages that hold the bytes `start` to `stop` back; reading them again reloads them."""
         if hasattr(mmap, "MADV_DONTNEED") and stop > start:
@@ -76,6 +112,7 @@ class MappedFile:
         """Closes the file. Arrays read from it stay valid: the map lives as long as the last of them."""
         # Not `mmap.close()`: numpy does not hold the buffer, so that would unmap the memory under living arrays.
         self._map = None
+        self._closing()
 
 
 class Checksum:
@@ -189,8 +226,7 @@ class TensorEntry:
             CorruptFileError: the checksum of its bytes differs.
             InputError: the file was closed.
         """
-        if self.checksum is not None:
-            self.checksum.check()
+        self._check_bytes()
         if not self.nbytes:
             array = np.empty(self.shape, self.dtype)
         else:
@@ -204,3 +240,94 @@ class TensorEntry:
                 array = integers.byteswap().view(self.dtype)
         array.flags.writeable = False
         return array
+
+    def read_into(self, array: np.ndarray) -> None:
+        """Reads the tensor into an array of its shape, which may be transposed or of another dtype.
+
+        No more memory is taken than for some rows, and none for the map.
+
+        Raises:
+            CorruptFileError: the checksum of its bytes differs, or the file has become shorter.
+            InputError: the file was closed.
+        """
+        if self._is_plain and array.dtype == self.dtype and array.flags.c_contiguous:
+            self._check_bytes()
+            self._fill(0, array)
+            return
+        start = 0
+        for part in self.parts(_READ_BYTES):
+            _copy_rows(part, array[start : start + len(part)] if self.shape else array)
+            start += len(part) if self.shape else 0
+
+    def parts(self, max_bytes: int) -> Iterator[np.ndarray]:
+        """Yields the tensor in parts along its first axis; the next overwrites the one before. The map takes no memory.
+
+        Args:
+            max_bytes: of a part, where one row is not more.
+
+        Raises:
+            CorruptFileError: the checksum of its bytes differs, or the file has become shorter.
+            InputError: the file was closed.
+        """
+        if not self._is_plain or not self.shape or not self.nbytes:
+            yield self.read()
+            self.file.release(*self.span)
+            return
+        self._check_bytes()
+        length = self.shape[0]
+        count = min(length, max(1, max_bytes // (self.nbytes // length)))
+        rows = np.empty((count, *self.shape[1:]), self.dtype)
+        for start in range(0, length, count):
+            part = rows[: length - start]
+            self._fill(start, part)
+            yield part
+
+    def _fill(self, row: int, array: np.ndarray) -> None:
+        """Reads the rows from `row` on that `array` has room for."""
+        start = self.offset + row * (self.nbytes // max(1, self.shape[0]) if self.shape else 0)
+        # As bytes, because bfloat16 arrays offer no buffer.
+        self.file.read_into(start, array.reshape(-1).view(np.uint8).data)
+
+    def view(self, alignment: int) -> np.ndarray | None:
+        """Returns the tensor as a view of the memory map, which can be written to if the map can.
+
+        Args:
+            alignment: of its first byte in memory.
+
+        Returns:
+            The view; None where the bytes of the file are not those of the tensor, or lie elsewhere.
+
+        Raises:
+            CorruptFileError: the checksum of its bytes differs.
+            InputError: the file was closed.
+        """
+        if not self._is_plain or not self.nbytes:
+            return None
+        array = np.ndarray(self.shape, self.dtype, buffer=self.file.map, offset=self.offset)
+        if array.ctypes.data % alignment:
+            return None
+        self._check_bytes()
+        return array
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether the bytes of the file are those of a contiguous array of this machine."""
+        return self.strides is None and not (self.swap and self.dtype.itemsize > 1)
+
+    def _check_bytes(self) -> None:
+        if self.checksum is not None:
+            self.checksum.check()
+
+
+def _copy_rows(rows: np.ndarray, out: np.ndarray) -> None:
+    """Copies rows into an array that may be transposed or of another dtype."""
+    if out.flags.c_contiguous:
+        out[...] = rows
+        return
+    rows = rows.astype(out.dtype, copy=False)
+    few = _TRANSPOSED_ROWS[out.dtype.itemsize]
+    # As integers, because numpy copies those of its own types in less time.
+    integers = np.dtype(f"u{out.dtype.itemsize}")
+    rows, out = rows.view(integers), out.view(integers)
+    for start in range(0, len(rows), few):
+        out[start : start + few] = rows[start : start + few]

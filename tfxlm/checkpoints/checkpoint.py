@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +15,7 @@ from tfxlm.checkpoints.torch_files import read_torch_file
 from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, WeightMismatchError
 
 Reader = Callable[[MappedFile], dict[str, TensorEntry]]
+_Opener = Callable[[Path], MappedFile]
 
 # File formats by the name of a whole file, in the order in which they are looked for.
 _FORMATS: dict[str, Reader] = {"model.safetensors": read_safetensors, "pytorch_model.bin": read_torch_file}
@@ -86,6 +88,54 @@ class Checkpoint:
         """
         return self._entry(name).read()
 
+    def read_into(self, name: str, array: np.ndarray) -> None:
+        """Reads a tensor into an array, and takes no other memory for it.
+
+        Args:
+            name: its name.
+            array: of its shape, for example a transposed view. It may have another dtype, to which values are cast.
+
+        Raises:
+            WeightMismatchError: there is no such tensor.
+            CorruptFileError: the file has become shorter since it was opened.
+            InputError: the checkpoint was closed.
+        """
+        self._entry(name).read_into(array)
+
+    def parts(self, name: str, max_bytes: int) -> Iterator[np.ndarray]:
+        """Yields a tensor in parts along its first axis; each is good until the next is asked for.
+
+        Args:
+            name: its name.
+            max_bytes: of a part, where one row is not more.
+
+        Raises:
+            WeightMismatchError: there is no such tensor.
+            CorruptFileError: the file has become shorter since it was opened.
+            InputError: the checkpoint was closed.
+        """
+        return self._entry(name).parts(max_bytes)
+
+    def view(self, name: str, alignment: int) -> np.ndarray | None:
+        """Returns a tensor as a view of the memory map; what is not touched of it costs nothing.
+
+        The map lives as long as the view. A file that gets shorter meanwhile takes the process down with it when the
+        missing part is touched: no program can prevent that.
+
+        Args:
+            name: its name.
+            alignment: what the address of its first byte must be a multiple of.
+
+        Returns:
+            The view, which can be written to with `copy_on_write`; None where it is elsewhere, not contiguous, in the
+            other byte order, or empty.
+
+        Raises:
+            WeightMismatchError: there is no such tensor.
+            InputError: the checkpoint was closed.
+        """
+        return self._entry(name).view(alignment)
+
     def release(self, name: str) -> None:
         """Gives back the memory that reading a tensor took; arrays already read reload it when they are used.
 
@@ -125,7 +175,11 @@ class Checkpoint:
 
 
 def open_checkpoint(
-    folder: str | Path, *, variant: str | None = None, use_safetensors: bool | None = None
+    folder: str | Path,
+    *,
+    variant: str | None = None,
+    use_safetensors: bool | None = None,
+    copy_on_write: bool = False,
 ) -> Checkpoint:
     """Opens the weights in a folder: safetensors or a zip file of torch.save, whole or sharded.
 
@@ -134,6 +188,7 @@ def open_checkpoint(
     Args:
         folder: a local folder.
         variant, use_safetensors: which weights; see `weight_files`.
+        copy_on_write: whether views of the files can be written to, which never changes the files.
 
     Returns:
         The open checkpoint.
@@ -150,7 +205,8 @@ def open_checkpoint(
         path = folder / name
         if path.exists():
             with ExitStack() as stack:
-                opened = _open_sharded(path, reader, stack) if name.endswith(".json") else _open(path, reader, stack)
+                open_file = _open_sharded if name.endswith(".json") else _open
+                opened = open_file(path, reader, partial(_map, copy_on_write=copy_on_write, stack=stack))
                 stack.pop_all()  # nothing went wrong: the checkpoint closes the files
                 return opened
     if not folder.is_dir():
@@ -160,20 +216,20 @@ def open_checkpoint(
     raise CheckpointNotFoundError(f"'{folder}' holds no weights: expected one of {', '.join(names)}, found {shown}.")
 
 
-def _map(path: Path, stack: ExitStack) -> MappedFile:
-    file = MappedFile(path)
+def _map(path: Path, *, copy_on_write: bool, stack: ExitStack) -> MappedFile:
+    file = MappedFile(path, copy_on_write=copy_on_write)
     stack.callback(file.close)
     return file
 
 
-def _open(path: Path, reader: Reader, stack: ExitStack) -> Checkpoint:
-    file = _map(path, stack)
+def _open(path: Path, reader: Reader, map_file: _Opener) -> Checkpoint:
+    file = map_file(path)
     return Checkpoint(path, (file,), reader(file))
 
 
-def _open_sharded(path: Path, reader: Reader, stack: ExitStack) -> Checkpoint:
+def _open_sharded(path: Path, reader: Reader, map_file: _Opener) -> Checkpoint:
     weight_map = read_index(path)
-    files = {shard: _map(shard, stack) for shard in sorted(set(weight_map.values()))}
+    files = {shard: map_file(shard) for shard in sorted(set(weight_map.values()))}
     shards = {shard: reader(file) for shard, file in files.items()}
     absent = [name for name, shard in weight_map.items() if name not in shards[shard]]
     if absent:

@@ -75,6 +75,9 @@ class LoadReport(Mapping[str, list]):
         unused: tensors of heads that the model does not have, with the reason.
         ignored: tensors that are not needed, with the reason.
         tied: tensors that repeat others.
+        copied: with `memory_map`, tensors that are copied all the same, as computing on their place in the file is
+            not possible.
+        copied_bytes: size of their copies.
     """
 
     path: Path
@@ -88,6 +91,8 @@ class LoadReport(Mapping[str, list]):
     unused: tuple[tuple[str, str], ...] = ()
     ignored: tuple[tuple[str, str], ...] = ()
     tied: tuple[str, ...] = ()
+    copied: tuple[str, ...] = ()
+    copied_bytes: int = 0
 
     def check(self, ignore_mismatched_sizes: bool = False) -> "LoadReport":
         """Refuses a checkpoint that does not fit.
@@ -149,6 +154,7 @@ class LoadReport(Mapping[str, list]):
         lines += _listing("unused", (f"{name} ({reason})" for name, reason in self.unused))
         lines += _listing("ignored", (f"{name} ({reason})" for name, reason in self.ignored))
         lines += _listing("tied", self.tied)
+        lines += _listing(f"copied instead of mapped, {self.copied_bytes} bytes in all", self.copied)
         return "\n".join(lines)
 
 

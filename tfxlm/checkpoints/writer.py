@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) *([KMGT]?)(i?)B", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_ALIGNMENT = 8  # of the data in the file, as the format's own library writes it
+# Of tensors in the file, in bytes: what computing on a memory map of it asks for. The library itself aligns to 8.
+ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class Lazy:
         name: name in the file.
         shape: shape in the file.
         dtype: a numpy dtype, or ``ml_dtypes.bfloat16``.
-        get: returns the array, of exactly that shape and dtype.
+        get: returns the array, of exactly that shape and dtype; or its parts along the first axis, one after another.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
-    get: Callable[[], np.ndarray]
+    get: Callable[[], np.ndarray | Iterable[np.ndarray]]
 
     @property
     def nbytes(self) -> int:
@@ -55,6 +56,9 @@ def write_checkpoint(
     metadata: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Writes ``model.safetensors``, or shards of it with an index, holding one tensor in memory at a time.
+
+    Every tensor whose size is a multiple of 64 bytes starts at a multiple of 64 bytes in its file, so that a model can
+    compute on a memory map of it (``from_pretrained(..., memory_map=True)``).
 
     All files are complete on the disk before the first takes its name; then those of an earlier save are removed.
 
@@ -140,8 +144,12 @@ def _split(tensors: list[Lazy], limit: int) -> list[list[Lazy]]:
 
 
 def _write_shard(file: BinaryIO, tensors: Sequence[Lazy], metadata: Mapping[str, str]) -> None:
-    # Large elements first, so that every tensor starts at a multiple of its element size.
-    ordered = sorted(tensors, key=lambda tensor: (-np.dtype(tensor.dtype).itemsize, tensor.name))
+    # The format allows no gaps: those that would shift others off a multiple come last. Of these, large elements first,
+    # so that every tensor starts at a multiple of its element size.
+    ordered = sorted(
+        tensors,
+        key=lambda tensor: (tensor.nbytes % ALIGNMENT != 0, -np.dtype(tensor.dtype).itemsize, tensor.name),
+    )
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
     for tensor in ordered:
@@ -152,15 +160,33 @@ def _write_shard(file: BinaryIO, tensors: Sequence[Lazy], metadata: Mapping[str,
         }
         offset += tensor.nbytes
     data = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    data += b" " * (-len(data) % _ALIGNMENT)
+    # The format allows spaces at the end of the header, which begins after the 8 bytes of its length.
+    data += b" " * (-(8 + len(data)) % ALIGNMENT)
     file.write(len(data).to_bytes(8, "little"))
     file.write(data)
     for tensor in ordered:
-        array = tensor.get()
-        if array.shape != tuple(tensor.shape) or array.dtype != np.dtype(tensor.dtype):
-            raise InputError(
-                f"Tensor '{tensor.name}' was announced as {tensor.dtype} {tuple(tensor.shape)}, but is {array.dtype} "
-                f"{array.shape}."
-            )
-        # As bytes, because bfloat16 arrays offer no buffer.
-        file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        for part in _parts(tensor):
+            # As bytes, because bfloat16 arrays offer no buffer.
+            file.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+
+
+def _parts(tensor: Lazy) -> Iterator[np.ndarray]:
+    """Yields the parts of a tensor, and checks that together they are what was announced."""
+    made = tensor.get()
+    if isinstance(made, np.ndarray):
+        _check_announced(tensor, made.dtype, made.shape)
+        yield made
+        return
+    rows, dtype, inner = 0, np.dtype(tensor.dtype), tensor.shape[1:]
+    for part in made:
+        rows += len(part)
+        _check_announced(tensor, part.dtype, (tensor.shape[0], *part.shape[1:]))
+        yield part
+    _check_announced(tensor, dtype, (rows, *inner))
+
+
+def _check_announced(tensor: Lazy, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    if shape != tuple(tensor.shape) or dtype != np.dtype(tensor.dtype):
+        raise InputError(
+            f"Tensor '{tensor.name}' was announced as {tensor.dtype} {tuple(tensor.shape)}, but is {dtype} {shape}."
+        )

@@ -117,7 +117,7 @@ def sample_inputs(names: Iterable[str], text: tuple[str, ...], config: Any) -> d
         int32 arrays by name.
     """
     random = np.random.default_rng(0)
-    length = min(8, config.max_position_embeddings)
+    length = min(8, config.max_sequence_length)
     texts = (3,) * len(text)
     lengths = np.resize([length, max(1, length // 2), 1, max(1, length - 1)], texts)
     real = np.arange(length) < lengths[..., None]

@@ -1,7 +1,7 @@
 """Building blocks of transformers. They know no model family and no configuration: everything is an argument."""
 
 from tfxlm.layers.activations import ACTIVATIONS, activation_named
-from tfxlm.layers.adaptable import Dense, Embedding
+from tfxlm.layers.adaptable import Dense, Embedding, file_layout
 from tfxlm.layers.adaptive_softmax import AdaptiveSoftmax
 from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.block import TransformerBlock
@@ -50,6 +50,7 @@ __all__ = [
     "attention_bias",
     "choose_rows",
     "distance_rows",
+    "file_layout",
     "last_position",
     "make_cache",
     "make_memory",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import keras
@@ -12,6 +15,18 @@ from tfxlm.errors import InputError
 
 # What a file calls LoRA weights, beside the numbers of the others.
 LORA = ("lora_a", "lora_b")
+
+_FILE_LAYOUT = ContextVar("file_layout", default=False)
+
+
+@contextmanager
+def file_layout() -> Iterator[None]:
+    """Within it dense layers are built with kernels as PyTorch's files have them, and cannot be adapted or trained."""
+    token = _FILE_LAYOUT.set(True)
+    try:
+        yield
+    finally:
+        _FILE_LAYOUT.reset(token)
 
 
 class _Adaptable(keras.layers.Layer):
@@ -70,9 +85,88 @@ class _Adaptable(keras.layers.Layer):
 
 
 class Dense(_Adaptable, keras.layers.Dense):
-    """`keras.layers.Dense`, adaptable."""
+    """`keras.layers.Dense`, adaptable.
+
+    Built within `file_layout` its variable is the transposed kernel (out, in), which can be the memory of a file.
+    """
 
     adapted: ClassVar[tuple[str, str, str]] = ("_kernel", "lora_kernel_a", "lora_kernel_b")
+    has_file_layout = False
+
+    def build(self, input_shape: Any) -> None:
+        """Creates the variables."""
+        self.has_file_layout = _FILE_LAYOUT.get()
+        if not self.has_file_layout:
+            super().build(input_shape)
+            return
+        dim = input_shape[-1]
+        self._kernel = self.add_weight(
+            name="kernel", shape=(self.units, dim), initializer=self.kernel_initializer, trainable=False
+        )
+        bias = {"name": "bias", "shape": (self.units,), "initializer": self.bias_initializer, "trainable": False}
+        self.bias = self.add_weight(**bias) if self.use_bias else None
+        self.input_spec = keras.InputSpec(min_ndim=2, axes={-1: dim})
+        self.built = True
+
+    @property
+    def kernel(self) -> Any:
+        """The kernel (in, out): the variable, or what layout, LoRA and quantization make of it."""
+        return ops.transpose(self._kernel) if self.has_file_layout else super().kernel
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Applies the layer: (..., in) -> (..., out)."""
+        if not self.has_file_layout:
+            return super().call(inputs, training=training)
+        rows = ops.reshape(inputs, (-1, inputs.shape[-1]))
+        # The kernel on the left: on the right it would be repacked in every call, which for some rows costs several
+        # times the product, and nowhere is it slower.
+        x = ops.transpose(ops.matmul(self._kernel, ops.transpose(rows)))
+        x = ops.reshape(x, (*ops.shape(inputs)[:-1], self.units))
+        if self.bias is not None:
+            x = ops.add(x, self.bias)
+        return x if self.activation is None else self.activation(x)
+
+    def enable_lora(self, rank: int, *args: Any, **kwargs: Any) -> None:
+        """Adds LoRA weights; see `keras.layers.Dense.enable_lora`.
+
+        Raises:
+            InputError: when the kernel has the layout of a file.
+        """
+        self._check_own_layout("get LoRA weights")
+        super().enable_lora(rank, *args, **kwargs)
+
+    def quantize(self, mode: Any = None, type_check: bool = True, config: Any = None) -> None:
+        """Quantizes the kernel.
+
+        Raises:
+            InputError: when it has the layout of a file.
+        """
+        self._check_own_layout("be quantized")
+        super().quantize(mode, type_check=type_check, config=config)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the weights, with the kernel (in, out) whatever its layout is."""
+        if not self.has_file_layout:
+            super().save_own_variables(store)
+            return
+        for index, value in enumerate([self.kernel, *self.weights[1:]]):
+            store[str(index)] = value
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads the weights, with the kernel (in, out) whatever its layout is.
+
+        Raises:
+            InputError: when the layout is that of a file, which is not written to.
+        """
+        self._check_own_layout("take other weights")
+        super().load_own_variables(store)
+
+    def _check_own_layout(self, what: str) -> None:
+        if self.has_file_layout:
+            raise InputError(
+                f"{self.path} cannot {what}: its kernel is the memory of a file. Load the model without "
+                "memory_map=True."
+            )
 
 
 class Embedding(_Adaptable, keras.layers.Embedding):

@@ -22,12 +22,14 @@ class EmbeddingTable:
         message: what to say when an id is not a row.
         initializer: of the table.
         trainable: False for a fixed table.
+        frozen_row: a row that does not learn from being looked up, as `padding_idx` of PyTorch's tables; None for none.
     """
 
     size: int
     message: str
     initializer: Any = "uniform"
     trainable: bool = True
+    frozen_row: int | None = None
 
 
 class TransformerEmbeddings(keras.layers.Layer):
@@ -65,6 +67,7 @@ class TransformerEmbeddings(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.dim = dim
         self.messages = {name: table.message for name, table in tables.items()}
+        self.frozen_rows = {name: table.frozen_row for name, table in tables.items()}
         self.tables = {
             name: Embedding(
                 table.size,
@@ -89,13 +92,16 @@ class TransformerEmbeddings(keras.layers.Layer):
 
     def call(self, words: Any, added: Mapping[str, Any], training: bool | None = None) -> Any:
         """Adds up the embeddings; see the class."""
-        x = keras.ops.cast(words, self.compute_dtype) if is_float(words) else self._look_up("word", words)
+        x = keras.ops.cast(words, self.compute_dtype) if is_float(words) else self._look_up("word", words, training)
         for name, ids in added.items():
-            x = x + self._look_up(name, ids)
+            x = x + self._look_up(name, ids, training)
         if self.norm is not None:
             x = self.norm(x)
         return self.dropout(x, training=training)
 
-    def _look_up(self, name: str, ids: Any) -> Any:
-        table = self.tables[name]
-        return table(check_range(ids, table.input_dim, self.messages[name]))
+    def _look_up(self, name: str, ids: Any, training: bool | None) -> Any:
+        table, frozen = self.tables[name], self.frozen_rows[name]
+        x = table(check_range(ids, table.input_dim, self.messages[name]))
+        if frozen is None or not training:
+            return x
+        return keras.ops.where(keras.ops.equal(ids, frozen)[:, None], keras.ops.stop_gradient(x), x)

@@ -173,6 +173,8 @@ class Backbone(keras.layers.Layer):
         )
         keys = mask if step is None else step.mask
         chosen = None if positions_to_keep is None else rows.choose(positions_to_keep)
+        # Of the encoder's states, a cache has what the first call made of them.
+        knows_memory = step is not None and past_key_values is not None and past_key_values.has_memory
         encoded = self.encoder(
             x,
             rows=rows,
@@ -180,7 +182,7 @@ class Backbone(keras.layers.Layer):
             head_mask=head_mask,
             pasts=None if step is None else step.pasts,
             places=places,
-            memory=self._memory(encoder_hidden_states, encoder_attention_mask, batch),
+            memory=None if knows_memory else self._memory(encoder_hidden_states, encoder_attention_mask, batch),
             chosen=chosen,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,

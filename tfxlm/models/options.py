@@ -49,12 +49,14 @@ class Loading:
         weights: which files hold the weights, as `tfxlm.checkpoints.weight_files` takes it.
         device: where variables go, such as "gpu:0"; None leaves it to the backend.
         dtype: Keras dtype or policy, "auto", or None.
+        memory_map: whether variables are the memory of the files.
     """
 
     hub: Mapping[str, Any]
     weights: Mapping[str, Any]
     device: str | None
     dtype: Any
+    memory_map: bool = False
 
 
 def pop_loading(options: dict[str, Any]) -> Loading:
@@ -69,11 +71,15 @@ def pop_loading(options: dict[str, Any]) -> Loading:
     dtype, torch_dtype = plain_dtype(options.pop("dtype", None)), plain_dtype(options.pop("torch_dtype", None))
     if None not in (dtype, torch_dtype) and dtype != torch_dtype:
         raise ArgumentError(f"dtype={dtype!r} and torch_dtype={torch_dtype!r} are one argument. Give one of them.")
+    device, memory_map = _device(options.pop("device_map", None)), options.pop("memory_map", False)
+    if memory_map and (device or "cpu").startswith("gpu"):
+        raise ArgumentError(f"memory_map=True is for the CPU, whose memory files are: got a device_map for {device}.")
     return Loading(
         hub=pop_hub_options(options),
         weights={name: options.pop(name) for name in ("variant", "use_safetensors") if name in options},
-        device=_device(options.pop("device_map", None)),
+        device="cpu:0" if memory_map else device,
         dtype=torch_dtype if dtype is None else dtype,
+        memory_map=memory_map,
     )
 
 

@@ -112,6 +112,7 @@ class TFPreTrainedModel(StorableModel):
 
     def quantize(self, mode: Any = None, config: Any = None, filters: Any = None, **options: Any) -> None:
         """Quantizes dense layers and embeddings, for example with mode "int8"; see `keras.Model.quantize`."""
+        self.check_own_memory("be quantized")
         with warnings.catch_warnings(), quick_replacement():
             # Keras warns of each dropout that it has nothing to quantize.
             warnings.filterwarnings("ignore", message=".*does not have a `quantize` method")
@@ -133,6 +134,7 @@ class TFPreTrainedModel(StorableModel):
         Raises:
             InputError: when no layer matches.
         """
+        self.check_own_memory("get LoRA weights")
         enable_lora(self, self.base_model, rank, lora_alpha, layers)
 
     # Keras serialization
@@ -166,7 +168,9 @@ class TFPreTrainedModel(StorableModel):
         Args:
             filepath: folder of the served model.
             format: "tf_saved_model", or another format that Keras exports to.
-            **options: `tokenizer` and `version` of `tfxlm.export_model`; of Keras for other formats.
+            **options: those of `tfxlm.export_model`: `tokenizer`, `version`, and what the small answers of a class take
+                (`top_k` of language models, `top_k` and `max_answer_length` of question answering); of Keras for other
+                formats.
 
         Returns:
             The version's folder.

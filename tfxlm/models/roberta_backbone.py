@@ -8,7 +8,15 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.layers import CacheStep, EmbeddingTable, NormalWithZeroRow, SequenceSummary, activation_named
+from tfxlm.errors import InputError
+from tfxlm.layers import (
+    CacheStep,
+    EmbeddingTable,
+    KeyValueCache,
+    NormalWithZeroRow,
+    SequenceSummary,
+    activation_named,
+)
 from tfxlm.models.backbone import Backbone
 from tfxlm.models.backbone_model import BackboneModel
 
@@ -48,6 +56,7 @@ class RobertaBackbone(Backbone):
                 config.vocab_size,
                 f"input_ids must be in [0, vocab_size = {config.vocab_size}): use the checkpoint's own tokenizer.",
                 zero_at_padding,
+                frozen_row=config.pad_index,
             ),
             "position": EmbeddingTable(
                 positions,
@@ -56,6 +65,7 @@ class RobertaBackbone(Backbone):
                 zero_at_padding,
                 # Checkpoints have the table in any case, but only absolute positions are looked up in it.
                 trainable=self.has_absolute_positions,
+                frozen_row=config.pad_index,
             ),
             "token_type": EmbeddingTable(
                 types, f"token_type_ids must be in [0, type_vocab_size = {types}).", normal(config)
@@ -92,6 +102,20 @@ class RobertaBackbone(Backbone):
     def padding_id(self) -> int | None:
         """The id that is padding where nothing else says what is; None for none."""
         return super().padding_id if self.config.mask_from_padding else None
+
+    def make_cache(self, batch_size: Any, max_length: int | None = None) -> KeyValueCache:
+        """Makes an empty cache; see `Backbone.make_cache`.
+
+        Raises:
+            InputError: when it has more slots than relative positions reach over, and as there.
+        """
+        cache, reach = super().make_cache(batch_size, max_length), self.config.max_position_embeddings
+        if not self.has_absolute_positions and cache.max_length > reach:
+            raise InputError(
+                f"A cache of {cache.max_length} slots is longer than relative positions reach over: make one of at "
+                f"most max_position_embeddings = {reach}."
+            )
+        return cache
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the variables."""

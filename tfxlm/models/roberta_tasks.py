@@ -53,8 +53,10 @@ class _LearnsAtPadding(TaskModel, RobertaModel):
         if places is None:
             # Each position of a text is one that an answer may start at.
             return {"needs": ops.ones(ops.shape(words)[:2], "bool")}
-        same = "positions_to_keep" not in inputs and len(places.shape) == 2
-        return {"needs": ops.not_equal(places, IGNORED_LABEL)} if same else {}
+        if "positions_to_keep" in inputs or len(places.shape) != 2:
+            return {}
+        # A compiled loss takes labels as they were given.
+        return {"needs": ops.not_equal(places, IGNORED_LABEL) | ops.not_equal(labels["labels"], IGNORED_LABEL)}
 
 
 class RobertaWithoutHead(RobertaModel):
@@ -126,8 +128,19 @@ class RobertaForCausalLM(RobertaLanguageModeling):
 
     def learnable(self, labels: Mapping[str, Any], inputs: Any) -> Mapping[str, Any]:
         """Returns the label of each token where it is predicted: at the position before it; see `OwnLossModel`."""
-        ids = ops.convert_to_tensor(labels["labels"])
-        return {"labels": ops.pad(ids[:, 1:], ((0, 0), (0, 1)), constant_values=IGNORED_LABEL)}
+        return {"labels": _at_position_before(labels["labels"], IGNORED_LABEL)}
+
+    def learnable_weights(self, weights: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the weight of each token where it is predicted; a row's one weight is that of all its tokens."""
+        return {
+            name: weight if len(weight.shape) < 2 or weight.shape[1] == 1 else _at_position_before(weight, 0)
+            for name, weight in weights.items()
+        }
+
+
+def _at_position_before(values: Any, last: int) -> Any:
+    """(batch, length) -> the same, each value one position further to the left, and `last` at the end."""
+    return ops.pad(ops.convert_to_tensor(values)[:, 1:], ((0, 0), (0, 1)), constant_values=last)
 
 
 class RobertaForMaskedLM(RobertaLanguageModeling):

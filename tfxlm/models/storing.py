@@ -27,6 +27,8 @@ class StorableModel(AlterableModel):
     layer_options: ClassVar[tuple[str, ...]] = ()
     # Checkpoints of a class without a head hold names without the backbone's prefix.
     has_head: ClassVar[bool] = True
+    # Whether the variables are the memory of files: see `from_pretrained`.
+    is_memory_mapped: bool = False
 
     @classmethod
     def from_pretrained(
@@ -54,9 +56,17 @@ class StorableModel(AlterableModel):
                 False for one of the two formats). `dtype` (`torch_dtype`): Keras dtype or policy of the model, whatever
                 the file's; "auto" for the dtype that the configuration names; the global policy by default.
                 `device_map`: one device for all variables, such as "cpu" or "cuda:0"; "auto" leaves the choice.
+                `memory_map`: True makes the files' memory map the variables: see below.
                 Anything else replaces a field of the configuration, for example ``num_labels=3``. Options of
                 `transformers` that mean nothing here (`from_pt`, `low_cpu_mem_usage`, ...) have no effect, and those
                 that would mislead (`quantization_config`, `from_tf=True`, ...) are refused.
+
+        With `memory_map` nothing is read before it is needed, and what was read can be dropped again at any time: a
+        model may be larger than memory, and several processes share one copy. That is for computing answers on the
+        CPU: such a model cannot be trained, quantized or given LoRA, and dense kernels are (out, in) in its variables.
+        `dtype` must be the file's. Tensors that do not start at a multiple of 64 bytes are copied (`report.copied`);
+        `tfxlm.rewrite_checkpoint` and `save_pretrained` write files without such, where sizes allow it. The files must
+        stay as they are while the model lives: one that gets shorter takes the process down.
 
         Returns:
             The model, or ``(model, report)``.
@@ -91,6 +101,28 @@ class StorableModel(AlterableModel):
             ignore_mismatched_sizes,
         )
         return (model, report) if output_loading_info else model
+
+    def check_own_memory(self, what: str) -> None:
+        """Refuses what needs variables that can change.
+
+        Raises:
+            InputError: when they are the memory of files.
+        """
+        if self.is_memory_mapped:
+            raise InputError(
+                f"This {type(self).__name__} is a memory map of its checkpoint, which cannot {what}. Load it without "
+                "memory_map=True."
+            )
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Makes the function that trains; see `keras.Model`."""
+        self.check_own_memory("be trained")
+        return super().make_train_function(force)
+
+    def load_weights(self, filepath: str | Path, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Reads the weights from a file of Keras; see `keras.Model`."""
+        self.check_own_memory("take other weights")
+        super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 
     def save_pretrained(
         self,

@@ -226,6 +226,11 @@ def _positive(name: str, value: Any) -> int:
 def _check_plain(layers: Iterable[Any]) -> None:
     """Refuses layers whose weights are not what their values are made of alone."""
     for layer in layers:
+        if getattr(layer, "has_file_layout", False):
+            raise InputError(
+                f"{layer.path} cannot be changed: its kernel is the memory of a file. Load the model without "
+                "memory_map=True."
+            )
         if layer.quantization_mode is not None or layer.lora_enabled:
             what = "is quantized" if layer.quantization_mode is not None else "has LoRA weights"
             raise InputError(

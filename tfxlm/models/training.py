@@ -14,6 +14,7 @@ from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, is_integer
 from tfxlm.models.arrangement import Arrangement
 from tfxlm.models.batches import Labels
+from tfxlm.models.fused_updates import fuse_updates
 
 # What `compile` takes for each output.
 PER_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
@@ -26,7 +27,8 @@ class OwnLossModel(keras.Model):
     """A Keras model that `compile` needs to give no loss.
 
     Losses and metrics that are compiled see the output that belongs to each label, and leave out labels of -100. Of
-    metrics those do so that are means over examples, as accuracies are, and with `weighted_metrics` all others.
+    metrics those do so that are means over examples, as accuracies are, and with `weighted_metrics` all others. Beside
+    the model's own loss, metrics compare what it compares.
     """
 
     labels: Labels = Labels({"labels": "logits"})
@@ -52,6 +54,10 @@ class OwnLossModel(keras.Model):
             inputs: of the call, by name where they were given so.
         """
         return labels
+
+    def learnable_weights(self, weights: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns weights of labels, by argument, beside the labels that `learnable` returns."""
+        return weights
 
     def countable(self, name: str, labels: Any, output: Any) -> tuple[Any, Any]:
         """Returns labels that a compiled loss or metric can take, and which count, or None where all do.
@@ -89,6 +95,7 @@ class OwnLossModel(keras.Model):
         # Keras keeps what an earlier call gave and this one leaves out.
         self.loss = self._compile_loss = self._compile_metrics = None
         super().compile(**arguments)
+        fuse_updates(self.optimizer)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as a saved model was; Keras leaves that to classes with a `compile` of their own."""
@@ -106,11 +113,10 @@ class OwnLossModel(keras.Model):
             pairs = self._paired(x, y, y_pred, sample_weight, of_all=self._takes_means)
             # Of a replica without rows, Keras returns no scalar.
             return shared_evenly(ops.sum(super().compute_loss(x, *pairs, training)))
-        labels, weights = self.labels.named(x, y), self.labels.weights(sample_weight)
+        labels, weights = self._given(x, y, sample_weight)
         self.labels.check_complete(labels)
         one = weights.get(next(iter(self.labels.targets)))
-        learnable = self.learnable(labels, self._arrangement.named(x))
-        loss = self.own_loss(learnable, self._named(x, y_pred), one if len(self.labels.targets) == 1 else weights)
+        loss = self.own_loss(labels, self._named(x, y_pred), one if len(self.labels.targets) == 1 else weights)
         return sum((self._aggregate_additional_loss(extra) for extra in self.losses), loss)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
@@ -184,6 +190,13 @@ class OwnLossModel(keras.Model):
         names = (["loss"] if given else []) + [self.labels.targets[name] for name in given or self.labels.targets]
         return dict(zip(names, y_pred, strict=False))
 
+    def _given(self, x: Any, y: Any, sample_weight: Any) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Returns labels and weights by argument: as they were given, or as the model's own loss takes them."""
+        labels, weights = self.labels.named(x, y), self.labels.weights(sample_weight)
+        if self._compile_loss is not None or any(name not in labels for name in self.labels.required):
+            return labels, weights
+        return self.learnable(labels, self._arrangement.named(x)), self.learnable_weights(weights)
+
     @property
     def _takes_means(self) -> bool:
         """Whether all compiled losses are means over what counts."""
@@ -195,7 +208,7 @@ class OwnLossModel(keras.Model):
 
         With `of_all`, weights make the sum of the replicas' means the mean over all of them.
         """
-        labels, outputs, given = self.labels.named(x, y), self._named(x, y_pred), self.labels.weights(sample_weight)
+        (labels, given), outputs = self._given(x, y, sample_weight), self._named(x, y_pred)
         true, predicted, weights = {}, {}, {}
         for name, value in labels.items():
             output = self.labels.targets[name]

@@ -49,6 +49,7 @@ class XLMBackbone(Backbone):
                 config.vocab_size,
                 f"input_ids must be in [0, vocab_size = {config.vocab_size}): use the checkpoint's own tokenizer.",
                 NormalWithZeroRow(config.embed_init_std, config.pad_index),
+                frozen_row=config.pad_index,
             ),
             "position": EmbeddingTable(
                 size,

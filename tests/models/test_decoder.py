@@ -1,0 +1,180 @@
+"""XLM-RoBERTa and XLM-RoBERTa-XL as decoders: caches, cross-attention, and the loss of the next token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.models.battery import perturb, random_inputs
+from tests.models.cases import cross_entropy
+from tests.models.families import ROBERTAS, Family
+from tfxlm import KeyValueCache
+from tfxlm.errors import InputError
+
+
+@pytest.fixture(scope="module", params=ROBERTAS, ids=str)
+def family(request: pytest.FixtureRequest) -> Family:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def config(family: Family) -> Any:
+    """Of a decoder with cross-attention."""
+    return family.config_of("ForCausalLM", add_cross_attention=True, **dict.fromkeys(family.dropout, 0.0))
+
+
+@pytest.fixture(scope="module")
+def decoder(family: Family, config: Any) -> Any:
+    return perturb(family.cls("ForCausalLM")(config))
+
+
+@pytest.fixture(scope="module")
+def inputs(config: Any) -> dict[str, np.ndarray]:
+    return random_inputs(config)
+
+
+def part(inputs: dict[str, np.ndarray], start: int, end: int | None = None, encoder: bool = True) -> Any:
+    """The same texts, cut; with or without what the encoder made."""
+    cut = {name: value[:, start:end] for name, value in inputs.items() if not name.startswith("encoder_")}
+    return cut | ({name: value for name, value in inputs.items() if name.startswith("encoder_")} if encoder else {})
+
+
+def test_causal_decoders_do_not_look_ahead(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
+    changed = {name: value.copy() for name, value in inputs.items()}
+    changed["input_ids"][0, 4] = 9 + (inputs["input_ids"][0, 4] == 9)
+    before, after = (np.asarray(decoder(x).logits)[0] for x in (inputs, changed))
+    np.testing.assert_array_equal(before[:4], after[:4])
+    assert np.abs(before[4:] - after[4:]).min(-1).max() > 0
+
+
+@pytest.mark.parametrize("use_cache", [True, False, None])
+def test_whether_a_call_returns_a_cache(decoder: Any, inputs: dict[str, np.ndarray], use_cache: bool | None) -> None:
+    plain = decoder(inputs)
+    outputs = decoder(inputs, use_cache=use_cache)
+    assert ("past_key_values" in outputs) == bool(use_cache) and outputs.logits.shape == plain.logits.shape
+    real = inputs["attention_mask"] == 1
+    np.testing.assert_allclose(outputs.logits[real], plain.logits[real], atol=2e-5)
+    if use_cache:
+        assert isinstance(outputs.past_key_values, KeyValueCache) and outputs.past_key_values.max_length == 20
+    given = decoder(inputs, past_key_values=decoder.make_cache(3, 8), use_cache=use_cache)
+    assert ("past_key_values" in given) == (use_cache is not False)
+
+
+def test_encoders_have_no_cache_to_return(family: Family, inputs: dict[str, np.ndarray]) -> None:
+    model = family.cls("Model")(family.config)
+    assert "past_key_values" not in model(part(inputs, 0, encoder=False), use_cache=True)
+
+
+def test_decoding_in_parts(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
+    """The mask may be that of the new tokens or of all, and the encoder's states need to come only once."""
+    expected, real = np.asarray(decoder(inputs).logits), inputs["attention_mask"] == 1
+    for mask in ("new", "all"):
+        for encoder in (True, False):
+            first = decoder(part(inputs, 0, 2), use_cache=True)
+            rest = part(inputs, 2, encoder=encoder)
+            if mask == "all":
+                rest["attention_mask"] = inputs["attention_mask"]
+            outputs = decoder(rest, past_key_values=first.past_key_values)
+            np.testing.assert_allclose(np.asarray(outputs.logits)[real[:, 2:]], expected[:, 2:][real[:, 2:]], atol=2e-5)
+            assert int(outputs.past_key_values.length) == 6 and outputs.past_key_values.has_memory
+
+
+def test_left_padded_prompts_decode_as_they_do_alone(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
+    encoder = {name: value[:1] for name, value in inputs.items() if name.startswith("encoder_")}
+    ids, pad = np.array([[4, 5, 6, 7]]), decoder.config.pad_index
+    expected = np.asarray(decoder(ids, **encoder).logits)
+    left = np.pad(ids[:, :3], ((0, 0), (2, 0)), constant_values=pad)
+    first = decoder(left, np.array([[0, 0, 1, 1, 1]]), use_cache=True, **encoder)
+    np.testing.assert_allclose(first.logits[:, 2:], expected[:, :3], atol=2e-5)
+    last = decoder(ids[:, 3:], past_key_values=first.past_key_values)
+    np.testing.assert_allclose(last.logits, expected[:, 3:], atol=2e-5)
+
+
+def test_cross_attention_counts_real_positions_alone(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
+    outputs = decoder(inputs, output_attentions=True)
+    assert [weights.shape for weights in outputs.cross_attentions] == [(3, 2, 6, 5)] * 2
+    assert np.all(np.asarray(outputs.cross_attentions[0])[:, :, 0].sum(-1).round(5) == 1)
+    masked = inputs["encoder_attention_mask"] == 0
+    changed = inputs | {"encoder_hidden_states": np.where(masked[..., None], 9.0, inputs["encoder_hidden_states"])}
+    # Attentions keep the padding, so the kernels that run are others.
+    np.testing.assert_allclose(decoder(changed).logits, decoder(inputs).logits, atol=1e-5)
+    without = decoder(part(inputs, 0, encoder=False))
+    assert np.abs(np.asarray(without.logits) - np.asarray(outputs.logits))[0].max() > 1e-3
+
+
+def test_cross_attention_learns_in_fit(family: Family, config: Any, inputs: dict[str, np.ndarray]) -> None:
+    model = perturb(family.cls("ForCausalLM")(config))
+    labels = np.where(inputs["attention_mask"], inputs["input_ids"], -100)
+    logits = np.asarray(model(inputs).logits)
+    expected = cross_entropy(logits[:, :-1], labels[:, 1:])
+    assert float(model(inputs, labels=labels).loss) == pytest.approx(expected, rel=1e-5)
+    model.compile(keras.optimizers.Adam(0.01))
+    before = {weight.path: weight.numpy() for weight in model.trainable_weights}
+    data = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(3)
+    losses = model.fit(data, epochs=4, verbose=0).history["loss"]
+    assert losses[0] == pytest.approx(expected, rel=1e-5) and losses[-1] < losses[0]
+    same = {weight.path for weight in model.trainable_weights if np.array_equal(weight, before[weight.path])}
+    # In exact arithmetic the bias of keys changes nothing.
+    assert not [path for path in same if "cross_attention" in path and "key/bias" not in path]
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    after = np.asarray(model(inputs).logits)
+    inside = model.evaluate(inputs | {"labels": labels}, batch_size=3, verbose=0)
+    assert inside == pytest.approx(cross_entropy(after[:, :-1], labels[:, 1:]), rel=1e-5)
+
+
+def test_a_language_model_that_is_not_causal_warns(family: Family) -> None:
+    with pytest.warns(UserWarning, match=r"ForCausalLM is not causal, so each .*Load it with is_decoder=True"):
+        family.cls("ForCausalLM")(family.config)
+
+
+def test_bad_memories(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
+    own = part(inputs, 0, encoder=False)
+    states = inputs["encoder_hidden_states"]
+    shapes = r"encoder_hidden_states must have shape \(batch, encoder length, hidden_size = 16\)"
+    for wrong in (states[..., :8], states[:, 0], states[:2]):
+        with pytest.raises(InputError, match=shapes):
+            decoder(own, encoder_hidden_states=wrong)
+    with pytest.raises(InputError, match=r"encoder_attention_mask must have shape \(3, 5\), as encoder_hidden"):
+        decoder(own, encoder_hidden_states=states, encoder_attention_mask=np.ones((3, 4)))
+    with pytest.raises(InputError, match="encoder_hidden_states must be floating point numbers, got int"):
+        decoder(own, encoder_hidden_states=states.astype(int))
+    with pytest.raises(InputError, match=r"labels must have shape \(3, 2\).* got \(3, 6\)"):
+        decoder(own, labels=inputs["input_ids"], logits_to_keep=2)
+
+
+def test_a_loop_with_cross_attention_decodes_as_eager_calls_do(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
+    """Greedy decoding from prompts of two tokens, in one graph, as it is and compiled with XLA."""
+    prompt = {name: tf.constant(value) for name, value in part(inputs, 0, 2).items()}
+    prompt["token_type_ids"] = tf.zeros((3, 2), tf.int32)
+    steps = 4
+
+    def pick(logits: Any) -> Any:
+        # No padding, so that every token counts.
+        return tf.math.argmax(logits[:, -1, 2:], axis=-1, output_type=tf.int32)[:, None] + 2
+
+    first = decoder(prompt, past_key_values=decoder.make_cache(3, 6))
+    ids, cache = pick(first.logits), first.past_key_values
+    expected = [ids.numpy()[:, 0]]
+    for _ in range(steps - 1):
+        outputs = decoder(ids, past_key_values=cache)
+        ids, cache = pick(outputs.logits), outputs.past_key_values
+        expected.append(ids.numpy()[:, 0])
+
+    def decode() -> Any:
+        def body(count: Any, ids: Any, cache: Any, written: Any) -> tuple[Any, ...]:
+            outputs = decoder(ids, past_key_values=cache)
+            ids = pick(outputs.logits)
+            written = tf.tensor_scatter_nd_update(written, [[count]], [ids[:, 0]])
+            return count + 1, ids, outputs.past_key_values, written
+
+        first = decoder(prompt, past_key_values=decoder.make_cache(3, 6))
+        ids = pick(first.logits)
+        written = tf.tensor_scatter_nd_update(tf.zeros((steps, 3), tf.int32), [[0]], [ids[:, 0]])
+        return tf.while_loop(lambda count, *_: count < steps, body, (1, ids, first.past_key_values, written))[-1]
+
+    for jit_compile in (False, True):
+        np.testing.assert_array_equal(tf.function(decode, jit_compile=jit_compile)(), expected)
