@@ -53,15 +53,62 @@ def test_causal_decoders_do_not_look_ahead(decoder: Any, inputs: dict[str, np.nd
 
 @pytest.mark.parametrize("use_cache", [True, False, None])
 def test_whether_a_call_returns_a_cache(decoder: Any, inputs: dict[str, np.ndarray], use_cache: bool | None) -> None:
-    plain = decoder(inputs)
+    plain = decoder(inputs, use_cache=False)
     outputs = decoder(inputs, use_cache=use_cache)
-    assert ("past_key_values" in outputs) == bool(use_cache) and outputs.logits.shape == plain.logits.shape
+    # The configuration's default is to return one.
+    assert ("past_key_values" in outputs) == (use_cache is not False) and outputs.logits.shape == plain.logits.shape
     real = inputs["attention_mask"] == 1
     np.testing.assert_allclose(outputs.logits[real], plain.logits[real], atol=2e-5)
     if use_cache:
         assert isinstance(outputs.past_key_values, KeyValueCache) and outputs.past_key_values.max_length == 20
     given = decoder(inputs, past_key_values=decoder.make_cache(3, 8), use_cache=use_cache)
     assert ("past_key_values" in given) == (use_cache is not False)
+
+
+def test_what_the_configuration_says_of_the_cache_counts_outside_graphs_and_training(
+    family: Family, config: Any, decoder: Any, inputs: dict[str, np.ndarray]
+) -> None:
+    traced = tf.function(lambda x: list(decoder(x)))
+    assert traced(inputs) == ["logits"]
+    assert "past_key_values" not in decoder(inputs, training=True)
+    without = family.cls("ForCausalLM")(config.replace(use_cache=False))
+    assert "past_key_values" not in without(inputs) and "past_key_values" in without(inputs, use_cache=True)
+    without.config = without.config.replace(use_cache=True)
+    without.compile(run_eagerly=True)
+    assert list(without.predict(inputs, batch_size=2, verbose=0)) == ["logits"]
+
+
+def test_positions_count_the_same_words_with_a_cache(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
+    """Whatever the mask hides: other ids at padding, holes, and padding tokens that count as real."""
+    pad = decoder.config.pad_index
+    ids = np.array([[5, 6, 7, 8, 9, 10], [5, pad, 7, 8, 9, 10], [5, 6, 7, 8, 9, 10]])
+    mask = np.array([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1]])
+    encoder = {name: value for name, value in inputs.items() if name.startswith("encoder_")}
+    expected = np.asarray(decoder(ids, mask, **encoder).logits)
+    for end in (2, 4):
+        for given in (mask, mask[:, end:]):
+            first = decoder(ids[:, :end], mask[:, :end], **encoder)
+            rest = decoder(ids[:, end:], given, past_key_values=first.past_key_values)
+            real = mask[:, end:] == 1
+            np.testing.assert_allclose(np.asarray(rest.logits)[real], expected[:, end:][real], atol=2e-5)
+
+
+def test_a_mask_of_all_tokens_counts_for_those_in_the_cache_too(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
+    ids, mask = np.array([[5, 6, 7, 8]] * 3), np.array([[0, 1, 1, 1]] * 3)
+    encoder = {name: value for name, value in inputs.items() if name.startswith("encoder_")}
+    unmasked = decoder(ids[:, :1], **encoder).past_key_values
+    expected = np.asarray(decoder(ids, mask, **encoder).logits)[:, 1:]
+    np.testing.assert_allclose(decoder(ids[:, 1:], mask, past_key_values=unmasked).logits, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 50), (3, 2), (3, 3), (3, 6)])
+def test_a_mask_of_another_width_is_refused(
+    decoder: Any, inputs: dict[str, np.ndarray], shape: tuple[int, ...]
+) -> None:
+    past = decoder(part(inputs, 0, 1)).past_key_values
+    rest = part(inputs, 1, 5) | {"attention_mask": np.ones(shape)}
+    with pytest.raises(InputError, match=r"attention_mask must be as wide as the 4 new tokens, or as these and the 1 "):
+        decoder(rest, past_key_values=past)
 
 
 def test_encoders_have_no_cache_to_return(family: Family, inputs: dict[str, np.ndarray]) -> None:
@@ -142,7 +189,7 @@ def test_bad_memories(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
         decoder(own, encoder_hidden_states=states, encoder_attention_mask=np.ones((3, 4)))
     with pytest.raises(InputError, match="encoder_hidden_states must be floating point numbers, got int"):
         decoder(own, encoder_hidden_states=states.astype(int))
-    with pytest.raises(InputError, match=r"labels must have shape \(3, 2\).* got \(3, 6\)"):
+    with pytest.raises(InputError, match="labels are for the logits of all positions"):
         decoder(own, labels=inputs["input_ids"], logits_to_keep=2)
 
 

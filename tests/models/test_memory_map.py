@@ -244,6 +244,12 @@ def test_other_devices_are_refused(folder: Path) -> None:
     assert load(folder, memory_map=True, device_map="cpu").is_memory_mapped
 
 
+def test_other_backends_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfxlm.backend.IS_TENSORFLOW", False)
+    with pytest.raises(ArgumentError, match=r"memory_map=True needs Keras's TensorFlow backend, and this is"):
+        TFXLMForSequenceClassification.from_pretrained(folder, memory_map=True)
+
+
 def test_broken_files_are_refused_as_ever(folder: Path, tmp_path: Path) -> None:
     data = (folder / "model.safetensors").read_bytes()
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())

@@ -31,6 +31,7 @@ class Family:
         batch: what a batch is given with, labels aside.
         optional: those of them without which the losses are compared too.
         variants: what the outputs are compared with, by what the combination is called.
+        cache_name: what the cache is called in calls and outputs.
         cached: what new tokens are given with, beside their ids, when there is a cache.
         repeats_past: whether the reference takes earlier tokens again beside its cache.
     """
@@ -45,6 +46,7 @@ class Family:
     batch: Names
     optional: Names
     variants: Mapping[str, Names]
+    cache_name: str
     cached: tuple[Names, ...]
     repeats_past: bool
 
@@ -144,6 +146,7 @@ XLM = Family(
         "embeds": ("inputs_embeds",),
         "embeds and mask": ("inputs_embeds", "attention_mask", "langs"),
     },
+    cache_name="cache",
     cached=((), ("langs",), ("langs", "attention_mask"), ("position_ids", "token_type_ids")),
     repeats_past=True,
 )
@@ -171,6 +174,7 @@ def roberta_family(stem: str) -> Family:
             "embeds": ("inputs_embeds",),
             "embeds and mask": ("inputs_embeds", "attention_mask", "token_type_ids"),
         },
-        cached=((), ("attention_mask",), ("attention_mask", "token_type_ids"), ("position_ids",)),
+        cache_name="past_key_values",
+        cached=((), ("attention_mask",), ("attention_mask", "position_ids"), ("token_type_ids",)),
         repeats_past=False,
     )

@@ -28,6 +28,7 @@ class KeyValueCache(dict):
     Args:
         layer_keys, layer_values: tuples of one float tensor (batch, heads, max_length, head_dim) for each layer.
         mask: (batch, max_length) boolean, True in the slots of real tokens.
+        words: (batch, max_length) boolean, True in the slots of tokens that positions count.
         length: int32 scalar, the number of slots that are filled, with real tokens or padding.
         cross_keys, cross_values: tuples of one float tensor (batch, heads, memory_length, head_dim) for each layer,
             of the encoder's states; absent before these came.
@@ -63,7 +64,7 @@ class KeyValueCache(dict):
         """
         message = "A cache can be truncated to at most the length it has."
         length = check_range(ops.convert_to_tensor(length, "int32"), self.length + 1, message)
-        return KeyValueCache(self, mask=_before(self.mask, length), length=length)
+        return KeyValueCache(self, mask=_before(self.mask, length), words=_before(self.words, length), length=length)
 
     def take(self, rows: Any) -> KeyValueCache:
         """Returns a cache with the rows (count,) of this one, in that order; a row may be taken several times.
@@ -144,6 +145,7 @@ def make_cache(
         layer_keys=empty(),
         layer_values=empty(),
         mask=ops.zeros((batch_size, max_length), "bool"),
+        words=ops.zeros((batch_size, max_length), "bool"),
         length=ops.convert_to_tensor(0, "int32"),
     )
 
@@ -181,6 +183,7 @@ class CacheStep:
         cache_position: the slot of the first new token, or consecutive slots (new,) of all of them, as integers; slots
             behind the new tokens are forgotten, and slots that are skipped count as padding. None takes the slots
             behind what is filled.
+        words: (batch, new) boolean, True at those that positions count; the real ones by default.
 
     Attributes:
         start: int32 scalar, the slot of the first new token.
@@ -194,7 +197,7 @@ class CacheStep:
             not as described.
     """
 
-    def __init__(self, cache: KeyValueCache, mask: Any, cache_position: Any = None) -> None:
+    def __init__(self, cache: KeyValueCache, mask: Any, cache_position: Any = None, words: Any = None) -> None:
         self.cache = cache
         new, slots = ops.shape(mask)[1], cache.max_length
         start = cache.length if cache_position is None else _first_slot(cache_position, new)
@@ -212,6 +215,8 @@ class CacheStep:
         self.start, self.positions = start, start + ops.arange(new)
         self.whole_mask = _before(slice_update(cache.mask, (0, start), mask), self.length)
         self.mask = self.whole_mask[:, : known_value(self.length)]
+        words = mask if words is None else words
+        self.whole_words = _before(slice_update(cache.words, (0, start), words), self.length)
         memories: list[LayerMemory | None] = [None] * len(cache.layer_keys)
         if cache.has_memory:
             pairs = zip(cache.cross_keys, cache.cross_values, strict=True)
@@ -223,8 +228,8 @@ class CacheStep:
 
     @property
     def count_before(self) -> Any:
-        """(batch,) int32, how many real tokens are in the slots before the new ones."""
-        return ops.sum(ops.cast(_before(self.cache.mask, self.start), "int32"), axis=1)
+        """(batch,) int32, how many of the tokens in the slots before the new ones positions count."""
+        return ops.sum(ops.cast(_before(self.cache.words, self.start), "int32"), axis=1)
 
     def finish(self, pasts: Sequence[LayerCache]) -> KeyValueCache:
         """Returns the cache with the new tokens and the memory, from what the layers made of `self.pasts`."""
@@ -232,6 +237,7 @@ class CacheStep:
             layer_keys=tuple(past.keys for past in pasts),
             layer_values=tuple(past.values for past in pasts),
             mask=self.whole_mask,
+            words=self.whole_words,
             length=self.length,
         )
         memories = [past.memory for past in pasts if past.memory is not None]

@@ -66,6 +66,8 @@ class Backbone(keras.layers.Layer):
 
     # The field of the configuration that makes a model causal.
     causal_field: ClassVar[str]
+    # How calls name the cache.
+    cache_name: ClassVar[str] = "past_key_values"
 
     def embedding_tables(self, config: Any) -> dict[str, EmbeddingTable]:
         """Returns the tables of the embeddings, "word" among them."""
@@ -86,12 +88,21 @@ class Backbone(keras.layers.Layer):
         """The id that is padding where nothing else says what is; None for none."""
         return self.config.pad_index
 
-    def default_positions(self, input_ids: Any, places: Any, step: CacheStep | None) -> Any:
-        """Returns the position ids of tokens, (length,) or (batch, length), int32.
+    def counted(self, input_ids: Any, mask: Any) -> Any:
+        """Returns which tokens default positions count, (batch, length) boolean.
 
         Args:
             input_ids: (batch, length), or None for embeddings.
+            mask: (batch, length), the real tokens.
+        """
+        return mask
+
+    def default_positions(self, places: Any, words: Any, step: CacheStep | None) -> Any:
+        """Returns the position ids of tokens, (length,) or (batch, length), int32.
+
+        Args:
             places: (length,), columns of the tokens, or their slots in a cache.
+            words: (batch, length) boolean, those that are `counted`.
             step: their place in a cache, or None.
         """
         return places
@@ -157,13 +168,14 @@ class Backbone(keras.layers.Layer):
             input_ids=input_ids,
             pad_token_id=self.padding_id,
         )
-        step = self._step(past_key_values, mask, cache_position)
+        counted = self.counted(input_ids, mask)
+        step = self._step(past_key_values, mask, cache_position, counted)
         # The weights of padding as a query belong to the attentions, so padding stays when they are asked for.
         remove_padding = self.remove_padding and not output_attentions and step is None
         rows = choose_rows(mask if needs is None else mask | needs, remove_padding=remove_padding)
         places = ops.arange(length) if step is None else step.positions
         if position_ids is None:
-            position_ids = self.default_positions(input_ids, places, step)
+            position_ids = self.default_positions(places, counted, step)
             position_ids = ops.broadcast_to(position_ids, (batch, length))
         added = self.lookups(position_ids, langs, token_type_ids)
         x = self.embeddings(
@@ -228,7 +240,7 @@ class Backbone(keras.layers.Layer):
             )
         return make_memory(states, mask)
 
-    def _step(self, cache: KeyValueCache | None, mask: Any, cache_position: Any) -> CacheStep | None:
+    def _step(self, cache: KeyValueCache | None, mask: Any, cache_position: Any, counted: Any) -> CacheStep | None:
         """Returns the place of the new tokens in a cache, when there is one.
 
         Raises:
@@ -248,10 +260,10 @@ class Backbone(keras.layers.Layer):
             )
         if not isinstance(cache, KeyValueCache):
             raise InputError(
-                f"cache must be a KeyValueCache, got {type(cache).__name__}. Make an empty one with "
+                f"{self.cache_name} must be a KeyValueCache, got {type(cache).__name__}. Make an empty one with "
                 "make_cache(batch_size, max_length); each call returns the next."
             )
         config = self.config
         cross_heads = config.num_attention_heads if config.has_cross_attention else 0
         cache.check(mask.shape[0], self.heads, self.head_dim, cross_heads)
-        return CacheStep(cache, mask, cache_position)
+        return CacheStep(cache, mask, cache_position, counted)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from keras import ops
+
 from tfxlm.layers import KeyValueCache
 from tfxlm.models.backbone import Backbone
 from tfxlm.models.calls import check_grid, check_head_mask
@@ -14,8 +16,6 @@ class BackboneModel(TFPreTrainedModel):
     """A model around a backbone, which is its attribute `base_model_prefix`."""
 
     backbone_class: ClassVar[type[Backbone]]
-    # How calls and outputs name the cache.
-    cache_name: ClassVar[str] = "past_key_values"
 
     @property
     def backbone_options(self) -> dict[str, Any]:
@@ -30,9 +30,10 @@ class BackboneModel(TFPreTrainedModel):
     def make_cache(self, batch_size: Any, max_length: int | None = None) -> KeyValueCache:
         """Makes an empty cache, for calls that bring one or several new tokens of a text at a time.
 
-        The answer to a row must not depend on the longest prompt of its batch: prompts of different lengths are best
-        padded on the left, or on the right with the `position_ids` of the tokens that follow. Compiled with XLA,
-        nothing checks that tokens still fit.
+        It takes 2 x layers x hidden size numbers for each slot of a row, at once. Compiled with XLA, nothing checks
+        that tokens still fit. XLM's default positions go on counting by slots, padding included: where prompts of
+        different lengths are padded on the right, give the `position_ids` of the tokens that follow. Those of the
+        other families count words.
 
         Args:
             batch_size: rows.
@@ -56,6 +57,12 @@ class BackboneModel(TFPreTrainedModel):
             InputError: when inputs are missing, contradict each other, or do not fit the model.
         """
         config = self.config
+        words = inputs.get("input_ids", inputs.get("inputs_embeds"))
+        for name in ("position_ids", "token_type_ids"):
+            value = inputs.get(name)
+            if words is not None and value is not None and tuple(value.shape[:1]) == (1,):
+                # The same for every row, as scripts for `transformers` give them.
+                inputs[name] = ops.broadcast_to(value, (ops.shape(words)[0], *ops.shape(value)[1:]))
         check_grid(inputs, config)
         check_head_mask(
             inputs.get("head_mask"), config.num_hidden_layers, config.num_attention_heads, bool(config.pruned_heads)
@@ -63,7 +70,7 @@ class BackboneModel(TFPreTrainedModel):
         for name in ("output_attentions", "output_hidden_states"):
             if inputs.get(name) is None:
                 inputs[name] = getattr(config, name)
-        encoded, mask = self.base_model(past_key_values=inputs.pop(self.cache_name, None), **inputs)
+        encoded, mask = self.base_model(past_key_values=inputs.pop(self.backbone_class.cache_name, None), **inputs)
         if "past_key_values" in encoded:
-            encoded[self.cache_name] = encoded.pop("past_key_values")
+            encoded[self.backbone_class.cache_name] = encoded.pop("past_key_values")
         return encoded, mask

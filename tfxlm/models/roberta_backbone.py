@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from tfxlm.backend import is_concrete, known_value
 from tfxlm.errors import InputError
 from tfxlm.layers import (
     CacheStep,
@@ -123,14 +124,15 @@ class RobertaBackbone(Backbone):
         if self.pooler is not None:
             self.pooler.build()
 
-    def default_positions(self, input_ids: Any, places: Any, step: CacheStep | None) -> Any:
-        """Returns positions that count from the one after the padding token's id, and leave out padding tokens."""
-        start = self.config.pad_index + 1
-        if input_ids is None:
-            return places + start
-        is_word = ops.cast(ops.not_equal(input_ids, self.config.pad_index), "int32")
+    def counted(self, input_ids: Any, mask: Any) -> Any:
+        """Returns which tokens positions count: all but padding tokens, whatever the mask says."""
+        return ops.ones_like(mask) if input_ids is None else ops.not_equal(input_ids, self.config.pad_index)
+
+    def default_positions(self, places: Any, words: Any, step: CacheStep | None) -> Any:
+        """Returns positions that count words from the id after the padding token's on; of others, that id."""
+        is_word = ops.cast(words, "int32")
         before = 0 if step is None else step.count_before[:, None]
-        return is_word * (ops.cumsum(is_word, axis=1) + before) + (start - 1)
+        return is_word * (ops.cumsum(is_word, axis=1) + before) + self.config.pad_index
 
     def lookups(self, position_ids: Any, langs: Any, token_type_ids: Any) -> Mapping[str, Any]:
         """Returns the ids that are looked up beside the words; the token type is 0 where none is given."""
@@ -152,15 +154,49 @@ class RobertaModel(BackboneModel):
     backbone_class: ClassVar[type[Backbone]] = RobertaBackbone
 
     def encode(self, use_cache: bool | None = None, **inputs: Any) -> tuple[dict[str, Any], Any]:
-        """Checks the inputs and runs the backbone; see `BackboneModel.encode`."""
+        """Checks the inputs and runs the backbone; see `BackboneModel.encode`.
+
+        Where nothing says whether to return a cache, `config.use_cache` does, but only for calls outside graphs and
+        training: `fit`, `predict` and exported functions would carry keys and values that nobody reads.
+        """
         words = inputs.get("input_ids", inputs.get("inputs_embeds"))
-        if words is not None:
-            if use_cache and self.config.is_decoder and inputs.get("past_key_values") is None:
+        if words is not None and len(words.shape) >= 2:
+            if use_cache is None and not inputs.get("training") and "past_key_values" in self.signature.parameters:
+                use_cache = (is_concrete(words) and self.config.use_cache) or None
+            past, mask = inputs.get("past_key_values"), inputs.get("attention_mask")
+            if past is None and use_cache and self.config.is_decoder:
                 inputs["past_key_values"] = self.make_cache(ops.shape(words)[0])
-            if inputs.get("past_key_values") is not None and inputs.get("attention_mask") is not None:
-                # Scripts for `transformers` give the mask of the earlier tokens again, which the cache has already.
-                inputs["attention_mask"] = inputs["attention_mask"][:, -ops.shape(words)[1] :]
-        encoded, mask = super().encode(**inputs)
+            elif isinstance(past, KeyValueCache) and mask is not None and len(mask.shape) == 2:
+                inputs["past_key_values"], inputs["attention_mask"] = _split_mask(past, mask, words.shape[1])
+        encoded, real = super().encode(**inputs)
         if use_cache is False:
             encoded.pop("past_key_values", None)
-        return encoded, mask
+        return encoded, real
+
+
+def _split_mask(cache: KeyValueCache, mask: Any, new: int | None) -> tuple[KeyValueCache, Any]:
+    """Takes a mask apart that covers the tokens of the cache too, as scripts for `transformers` give it.
+
+    Args:
+        cache: of the earlier tokens.
+        mask: (batch, new) or (batch, earlier and new).
+        new: number of new tokens, where it is known.
+
+    Returns:
+        The cache with the mask of the earlier tokens, and the mask of the new ones.
+
+    Raises:
+        InputError: when the mask has another width.
+    """
+    width, earlier = mask.shape[1], known_value(cache.length)
+    if new is None or width is None or width == new:
+        return cache, mask
+    if width < new or width - new > cache.max_length or (earlier is not None and width - new != earlier):
+        count = "earlier ones" if earlier is None else earlier
+        raise InputError(
+            f"attention_mask must be as wide as the {new} new tokens, or as these and the {count} in the cache "
+            f"together; got shape {tuple(mask.shape)}."
+        )
+    seen = ops.not_equal(mask[:, : width - new], 0)
+    seen = ops.pad(seen, ((0, 0), (0, cache.max_length - (width - new))))
+    return KeyValueCache(cache, mask=seen), mask[:, width - new :]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.errors import ConfigError
+from tfxlm.errors import ConfigError, InputError
 from tfxlm.heads.labels import IGNORED_LABEL
 from tfxlm.heads.token_transform import TokenTransform
 from tfxlm.layers import Projection, SequenceSummary, TiedProjection
@@ -125,6 +125,16 @@ class RobertaForCausalLM(RobertaLanguageModeling):
                 "with is_decoder=True.",
                 stacklevel=2,
             )
+
+    def of_labels(self, labels: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the positions that have labels; see `TaskModel`.
+
+        Raises:
+            InputError: when only some positions' logits are computed: labels are those of all.
+        """
+        if labels and "positions_to_keep" in inputs:
+            raise InputError("labels are for the logits of all positions. Leave labels or logits_to_keep out.")
+        return super().of_labels(labels, inputs)
 
     def learnable(self, labels: Mapping[str, Any], inputs: Any) -> Mapping[str, Any]:
         """Returns the label of each token where it is predicted: at the position before it; see `OwnLossModel`."""

@@ -12,6 +12,7 @@ from keras import ops
 from tfxlm.backend import num_replicas, shared_evenly, sum_over_replicas, with_mask
 from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, is_integer
+from tfxlm.layers import KeyValueCache
 from tfxlm.models.arrangement import Arrangement
 from tfxlm.models.batches import Labels
 from tfxlm.models.fused_updates import fuse_updates
@@ -130,7 +131,7 @@ class OwnLossModel(keras.Model):
         x = self._arrangement.named(x)
         if isinstance(x, Mapping):
             x = {name: value for name, value in x.items() if name not in self.labels.targets}
-        return super().predict_step(*state, (x,))
+        return _without_caches(super().predict_step(*state, (x,)))
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains; see `keras.Model.fit`. Labels may be y, or among the inputs."""
@@ -227,6 +228,16 @@ class OwnLossModel(keras.Model):
             if weight is not None:
                 weights[output] = weight
         return true, predicted, {output: weights.get(output) for output in true} if weights else None
+
+
+def _without_caches(outputs: Any) -> Any:
+    """Leaves out what has no batch axis: run eagerly, a decoder returns the cache that its configuration asks for."""
+    if isinstance(outputs, dict):
+        kept = {name: value for name, value in outputs.items() if not isinstance(value, KeyValueCache)}
+        return outputs if len(kept) == len(outputs) else type(outputs)(kept)
+    if isinstance(outputs, tuple):
+        return tuple(value for value in outputs if not isinstance(value, KeyValueCache))
+    return outputs
 
 
 def _weights_of_losses(weight: Any, output: Any, counts: Any) -> Any:

@@ -38,6 +38,7 @@ class XLMBackbone(Backbone):
     """Words, positions (learned or sinusoidal), and languages where the model has them; post-LN blocks."""
 
     causal_field: ClassVar[str] = "causal"
+    cache_name: ClassVar[str] = "cache"
 
     def embedding_tables(self, config: Any) -> dict[str, EmbeddingTable]:
         """Returns the tables of words, positions and languages."""
@@ -97,7 +98,6 @@ class TFXLMPreTrainedModel(BackboneModel):
     name_map: ClassVar[NameMap] = XLM
     base_model_prefix: ClassVar[str] = "transformer"
     backbone_class: ClassVar[type[Backbone]] = XLMBackbone
-    cache_name: ClassVar[str] = "cache"
 
     def make_layers(self, config: XLMConfig) -> None:
         """Makes the backbone."""

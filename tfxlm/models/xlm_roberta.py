@@ -50,8 +50,9 @@ class TFXLMRobertaModel(RobertaWithoutHead, TFXLMRobertaPreTrainedModel):
         past_key_values: `KeyValueCache` of the tokens before, from `make_cache` or the outputs of the last call. The
             other inputs then are those of the new tokens only. For decoders. What cross-attention looks at is kept
             from the first call.
-        use_cache: True returns a cache for the next call also where none was given. It is as long as there are
-            positions; `make_cache` makes shorter ones. `config.use_cache` is kept and has no effect.
+        use_cache: whether a decoder returns a cache for the next call also where none was given. By default
+            `config.use_cache` says so, for calls outside graphs and training. It is as long as there are positions;
+            `make_cache` makes shorter ones.
         output_attentions, output_hidden_states, return_dict: override the configuration.
         training: whether dropout is on.
         lengths: by keyword: int (batch,), real tokens at the start of each row, in place of `attention_mask`.

@@ -15,6 +15,7 @@ from tfxlm.checkpoints import NameMap
 from tfxlm.checkpoints.maps.xlm_roberta_xl import XLM_ROBERTA_XL
 from tfxlm.configs import PreTrainedConfig, XLMRobertaXLConfig
 from tfxlm.heads.labels import IGNORED_LABEL
+from tfxlm.layers import padding_mask
 from tfxlm.models.backbone import Backbone
 from tfxlm.models.roberta_backbone import RobertaBackbone, RobertaModel
 from tfxlm.models.roberta_tasks import (
@@ -114,11 +115,14 @@ class TFXLMRobertaXLForTokenClassification(RobertaForTokenClassification, TFXLMR
 
     def learnable(self, labels: Mapping[str, Any], inputs: Any) -> Mapping[str, Any]:
         """Returns labels of which those at padding do not count; see `OwnLossModel`."""
-        mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
-        if mask is None:
+        given = inputs if isinstance(inputs, Mapping) else {}
+        mask, lengths = given.get("attention_mask"), given.get("lengths")
+        if mask is None and lengths is None:
             return labels
         ids = ops.convert_to_tensor(labels["labels"])
-        is_real = ops.equal(mask, ops.ones_like(mask))
+        # The reference takes only ones for real here.
+        mask = None if mask is None else ops.cast(ops.equal(mask, ops.ones_like(mask)), "int32")
+        is_real = padding_mask(*ops.shape(ids), attention_mask=mask, lengths=lengths)
         return {"labels": ops.where(is_real, ids, ops.full_like(ids, IGNORED_LABEL))}
 
 
