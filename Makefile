@@ -31,8 +31,8 @@ check: $(VENV)/.check  ## lint and types
 parity: $(PARITY)/.parity  ## live comparison with PyTorch and transformers
 	TF_NUM_INTRAOP_THREADS=1 $(PARITY)/bin/python $(TESTS) tests/parity
 
-sweep: $(PARITY)/.parity  ## the parity tests on all data and many more configurations
-	TFXLM_SWEEP=1 TF_NUM_INTRAOP_THREADS=1 $(PARITY)/bin/python $(TESTS) tests/parity
+sweep: $(PARITY)/.parity  ## all tests on all data, every habit with every class, many more configurations
+	TFXLM_SWEEP=1 TF_NUM_INTRAOP_THREADS=1 $(PARITY)/bin/python $(TESTS) tests
 
 bench: $(PARITY)/.bench  ## speed and memory beside the peers
 	$(PARITY)/bin/python -m benchmarks

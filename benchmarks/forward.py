@@ -1,4 +1,4 @@
-"""The forward pass: XLM with 6 layers of width 1024 on 8 sequences of 128 tokens, beside the machine's matmul limit."""
+"""The forward pass of each subject on 8 sequences of 128 tokens, beside the machine's matmul limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.measure import interleaved
-from benchmarks.subjects import BATCH, LENGTH, SHAPE, Work, full_inputs, our_forward, their_forward, torch_forward
+from benchmarks.subjects import (
+    BATCH,
+    LENGTH,
+    SUBJECTS,
+    Subject,
+    Work,
+    full_inputs,
+    our_forward,
+    their_forward,
+    torch_forward,
+)
 from benchmarks.table import Row, rows_beside
 
 
@@ -45,27 +55,26 @@ def matmul_limit(layers: int, dim: int, heads: int, dtype: str) -> Work:
     return lambda: run().numpy()
 
 
-def run(rounds: int = 15) -> list[Row]:
-    """Measures, and returns the rows of the table."""
-    inputs = full_inputs()
-    limits = {
-        dtype: matmul_limit(SHAPE["n_layers"], SHAPE["emb_dim"], SHAPE["n_heads"], dtype)
-        for dtype in ("float32", "bfloat16")
-    }
+def rows_of(subject: Subject, rounds: int) -> list[Row]:
+    """Measures one subject."""
+    import tfxlm
+
+    inputs, config = full_inputs(subject), subject.config_of(tfxlm)
+    shape = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads)
     seconds = interleaved(
         {
-            "matmul limit": limits["float32"],
-            "tfxlm": our_forward(inputs),
-            "tfxlm, bfloat16": our_forward(inputs, dtype="bfloat16"),
-            "tfxlm, mixed_bfloat16": our_forward(inputs, dtype="mixed_bfloat16"),
-            "matmul limit, bfloat16": limits["bfloat16"],
-            **their_forward(inputs),
-            "transformers PyTorch": torch_forward(inputs),
+            "matmul limit": matmul_limit(*shape, "float32"),
+            "tfxlm": our_forward(subject, inputs),
+            "tfxlm, bfloat16": our_forward(subject, inputs, dtype="bfloat16"),
+            "tfxlm, mixed_bfloat16": our_forward(subject, inputs, dtype="mixed_bfloat16"),
+            "matmul limit, bfloat16": matmul_limit(*shape, "bfloat16"),
+            **their_forward(subject, inputs),
+            "transformers PyTorch": torch_forward(subject, inputs),
         },
         rounds=rounds,
     )
     half = {name: seconds.pop(name) for name in list(seconds) if "bfloat16" in name}
-    work = f"forward, {BATCH} x {LENGTH}"
+    work = f"forward, {subject.title}, {BATCH} x {LENGTH}"
     return [
         *rows_beside(f"{work}, float32", seconds, "matmul limit", {"tfxlm": 1.05}),
         *rows_beside(
@@ -75,3 +84,8 @@ def run(rounds: int = 15) -> list[Row]:
             {"tfxlm, bfloat16": 0.6},
         ),
     ]
+
+
+def run(rounds: int = 15) -> list[Row]:
+    """Measures, and returns the rows of the table."""
+    return [row for subject in SUBJECTS.values() for row in rows_of(subject, rounds)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.measure import interleaved
-from benchmarks.subjects import MODES, full_inputs, our_forward, their_forward
+from benchmarks.subjects import MODES, SUBJECTS, Subject, full_inputs, our_forward, their_forward
 from benchmarks.table import Row, best, rows_beside
 
 LENGTH = 24
@@ -11,10 +11,18 @@ LENGTH = 24
 CALLS_PER_ROUND = 10
 
 
+def rows_of(subject: Subject, rounds: int) -> list[Row]:
+    """Measures one subject."""
+    inputs = full_inputs(subject, 1, LENGTH)
+    seconds = interleaved(
+        {"tfxlm": our_forward(subject, inputs), **their_forward(subject, inputs)},
+        rounds=CALLS_PER_ROUND * rounds,
+        warmup=20,
+    )
+    work = f"forward of one sentence, {subject.title}, {LENGTH} tokens"
+    return rows_beside(work, seconds, best(seconds, MODES), {"tfxlm": 1.1})
+
+
 def run(rounds: int = 15) -> list[Row]:
     """Measures, and returns the rows of the table."""
-    inputs = full_inputs(1, LENGTH)
-    seconds = interleaved(
-        {"tfxlm": our_forward(inputs), **their_forward(inputs)}, rounds=CALLS_PER_ROUND * rounds, warmup=20
-    )
-    return rows_beside(f"forward of one sentence, {LENGTH} tokens", seconds, best(seconds, MODES), {"tfxlm": 1.1})
+    return [row for subject in SUBJECTS.values() for row in rows_of(subject, rounds)]

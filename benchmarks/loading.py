@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import figures_of_fresh_process, interleaved, median, memory_now, peak_memory
-from benchmarks.subjects import SHAPE
+from benchmarks.subjects import XLM
 from benchmarks.table import Row
 
 
@@ -71,7 +71,7 @@ def main(name: str, folder: str) -> None:
     from tfxlm import TFXLMWithLMHeadModel, XLMConfig
 
     with tempfile.TemporaryDirectory() as tiny:
-        TFXLMWithLMHeadModel(XLMConfig(**{**SHAPE, "vocab_size": 99, "emb_dim": 16})).save_pretrained(tiny)
+        TFXLMWithLMHeadModel(XLMConfig(**{**XLM.config, "vocab_size": 99, "emb_dim": 16})).save_pretrained(tiny)
         write_bin(Path(tiny))
         LOADERS[name](Path(tiny))
     gc.collect()
@@ -89,7 +89,7 @@ def run(rounds: int = 15) -> list[Row]:
     work = "load a 570 MB checkpoint"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        model = TFXLMWithLMHeadModel(XLMConfig(**SHAPE))
+        model = TFXLMWithLMHeadModel(XLMConfig(**XLM.config))
         size = 4e-6 * model.num_parameters()
         model.save_pretrained(folder)
         write_bin(folder)

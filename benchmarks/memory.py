@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from benchmarks.measure import figures_of_fresh_process, memory_now, peak_memory
-from benchmarks.subjects import BATCH, LENGTH, MODES, full_inputs
+from benchmarks.subjects import BATCH, LENGTH, MODES, SUBJECTS, full_inputs
 from benchmarks.table import Row, best, rows_beside
 from benchmarks.training import steps
 
@@ -14,17 +14,24 @@ STEPS = 3
 # Libraries are loaded before memory is watched.
 LIBRARIES = {
     "tfxlm": ("tfxlm.models",),
-    **dict.fromkeys(MODES, ("tf_keras", "transformers.models.xlm.modeling_tf_xlm")),
+    **dict.fromkeys(
+        MODES,
+        (
+            "tf_keras",
+            "transformers.models.xlm.modeling_tf_xlm",
+            "transformers.models.xlm_roberta.modeling_tf_xlm_roberta",
+        ),
+    ),
 }
 
 
-def main(name: str) -> None:
+def main(name: str, key: str) -> None:
     """The fresh process: prints the peak growth of resident and of anonymous memory, in MB."""
     for library in LIBRARIES[name]:
         import_module(library)
     memory_now()
     with peak_memory() as peak:
-        step = steps(full_inputs())[name]()
+        step = steps(SUBJECTS[key], full_inputs(SUBJECTS[key]))[name]()
         for _ in range(STEPS):
             step()
     print(peak.rss, peak.anonymous)
@@ -32,12 +39,13 @@ def main(name: str) -> None:
 
 def run(rounds: int = 15) -> list[Row]:
     """Measures once, as memory does not scatter like time, and returns the rows of the table."""
-    peaks = {name: figures_of_fresh_process("benchmarks.memory", name) for name in LIBRARIES}
     rows = []
-    for index, kind in enumerate(("resident", "anonymous")):
-        megabytes = {name: [figures[index]] for name, figures in peaks.items()}
-        work = f"MLM training, {BATCH} x {LENGTH}, peak {kind} memory"
-        rows += rows_beside(work, megabytes, best(megabytes, MODES), {"tfxlm": 1.0}, unit="MB")
+    for key, subject in SUBJECTS.items():
+        peaks = {name: figures_of_fresh_process("benchmarks.memory", name, key) for name in LIBRARIES}
+        for index, kind in enumerate(("resident", "anonymous")):
+            megabytes = {name: [figures[index]] for name, figures in peaks.items()}
+            work = f"MLM training, {subject.title}, {BATCH} x {LENGTH}, peak {kind} memory"
+            rows += rows_beside(work, megabytes, best(megabytes, MODES), {"tfxlm": 1.0}, unit="MB")
     return rows
 
 

@@ -12,20 +12,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import tfxlm
 from benchmarks.measure import interleaved
-from benchmarks.subjects import BATCH, LENGTH, SHAPE, Arrays, Work, as_tensors, real_batches
+from benchmarks.subjects import BATCH, LENGTH, SUBJECTS, Arrays, Subject, Work, as_tensors, real_batches
 from benchmarks.table import Row, rows_beside
-from tfxlm import TFXLMForSequenceClassification, XLMConfig, export_model
 
 BATCHES = 3
 LABELS = 3
 REMOVED, KEPT = "tfxlm", "tfxlm, padding kept"
 
 
-def make_model(remove_padding: bool) -> TFXLMForSequenceClassification:
+def make_model(subject: Subject, remove_padding: bool) -> Any:
     """Returns a classifier that computes padding or leaves it out, as it does by default."""
-    model = TFXLMForSequenceClassification(XLMConfig(**SHAPE, num_labels=LABELS))
-    model.transformer.remove_padding = remove_padding
+    model = subject.model(tfxlm, "ForSequenceClassification")(subject.config_of(tfxlm, num_labels=LABELS))
+    model.base_model.remove_padding = remove_padding
     model.compile(optimizer=keras.optimizers.Adam(1e-5))
     return model
 
@@ -54,12 +54,13 @@ def fit(model: Any, batches: list[Arrays]) -> Work:
 def exported(model: Any, batches: list[Arrays]) -> Work:
     """Returns the default signature of the exported model on all batches."""
     with tempfile.TemporaryDirectory() as folder:
-        loaded = tf.saved_model.load(str(export_model(model, None, Path(folder) / "model")))
+        loaded = tf.saved_model.load(str(tfxlm.export_model(model, None, Path(folder) / "model")))
     signature = loaded.signatures["serving_default"]
     requests = []
     for batch in batches:
         lengths = batch["attention_mask"].sum(axis=1, dtype=np.int32)
-        requests.append(as_tensors({"input_ids": batch["input_ids"], "langs": batch["langs"], "lengths": lengths}))
+        ids = {name: array for name, array in batch.items() if name != "attention_mask"}
+        requests.append(as_tensors({**ids, "lengths": lengths}))
 
     def run() -> Any:
         # The signatures are found as long as what was loaded lives.
@@ -78,17 +79,25 @@ WORKS: dict[str, tuple[Callable[[Any, list[Arrays]], Work], float]] = {
 }
 
 
-def run(rounds: int = 15) -> list[Row]:
-    """Measures, and returns the rows of the table; none without the environment variable TFXLM_DATA."""
-    batches = real_batches(BATCHES)
-    if batches is None:
-        print("padding: skipped, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
-        return []
+def rows_of(subject: Subject, batches: list[Arrays], rounds: int) -> list[Row]:
+    """Measures one subject."""
     fill = np.mean([batch["attention_mask"] for batch in batches])
-    models = {REMOVED: make_model(True), KEPT: make_model(False)}
+    models = {REMOVED: make_model(subject, True), KEPT: make_model(subject, False)}
     rows = []
     for work, (make, bound) in WORKS.items():
         seconds = interleaved({name: make(model, batches) for name, model in models.items()}, rounds=rounds)
-        title = f"{work}, {BATCHES} batches of real sentences, {fill:.0%} of {BATCH} x {LENGTH}"
+        title = f"{work}, {subject.title}, {BATCHES} batches of real sentences, {fill:.0%} of {BATCH} x {LENGTH}"
         rows += rows_beside(title, seconds, KEPT, {REMOVED: bound})
+    return rows
+
+
+def run(rounds: int = 15) -> list[Row]:
+    """Measures, and returns the rows of the table; none without the environment variable TFXLM_DATA."""
+    rows = []
+    for subject in SUBJECTS.values():
+        batches = real_batches(BATCHES, subject)
+        if batches is None:
+            print("padding: skipped, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
+            return []
+        rows += rows_of(subject, batches, rounds)
     return rows
