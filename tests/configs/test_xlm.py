@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tfxlm.configs import XLMConfig
@@ -114,13 +115,18 @@ def test_aliases(alias: str, field: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vocab_size": 0}, "vocab_size must be a positive integer, got 0"),
-        ({"vocab_size": 2.0}, "vocab_size must be a positive integer, got 2.0"),
-        ({"n_layers": True}, "n_layers must be a positive integer, got True"),
+        ({"vocab_size": 0}, r"vocab_size must be a positive integer below 2\*\*31, got 0"),
+        ({"vocab_size": 2.0}, r"vocab_size must be a positive integer below 2\*\*31, got 2.0"),
+        ({"vocab_size": 10**23}, r"vocab_size must be a positive integer below 2\*\*31, got 1000"),
+        ({"n_layers": True}, r"n_layers must be a positive integer below 2\*\*31, got True"),
         ({"emb_dim": 10, "n_heads": 4}, r"emb_dim must be a multiple of n_heads \(4\), got 10"),
         ({"dropout": 1.0}, r"dropout must be a number in \[0, 1\), got 1.0"),
         ({"summary_first_dropout": -0.1}, r"summary_first_dropout must be a number in \[0, 1\), got -0.1"),
-        ({"layer_norm_eps": -1}, "layer_norm_eps must be a number of 0 or more, got -1"),
+        ({"layer_norm_eps": -1}, "layer_norm_eps must be a finite number of 0 or more, got -1"),
+        ({"layer_norm_eps": float("inf")}, "layer_norm_eps must be a finite number of 0 or more, got inf"),
+        ({"init_std": float("nan")}, "init_std must be a finite number of 0 or more, got nan"),
+        ({"init_std": 10**400}, "init_std must be a finite number of 0 or more, got 1000"),
+        ({"asm_div_value": float("inf")}, "asm_div_value must be a finite number above 0, got inf"),
         ({"causal": 1}, "causal must be True or False, got 1"),
         ({"pad_index": 30}, r"pad_index must be below vocab_size \(30\), got 30"),
         ({"mask_index": 30}, r"mask_index must be below vocab_size \(30\), got 30"),
@@ -143,14 +149,14 @@ def test_aliases(alias: str, field: str) -> None:
             {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 1, "b": 0}},
             "id2label .* and label2id .* disagree. Give one",
         ),
-        ({"asm_div_value": 0}, "asm_div_value must be a number above 0, got 0"),
-        ({"asm_div_value": True}, "asm_div_value must be a number above 0, got True"),
+        ({"asm_div_value": 0}, "asm_div_value must be a finite number above 0, got 0"),
+        ({"asm_div_value": True}, "asm_div_value must be a finite number above 0, got True"),
         ({"eos_index": -1}, "eos_index must be an integer of 0 or more, got -1"),
         ({"eos_token_id": "x"}, "eos_token_id must be an integer of 0 or more, or None, got 'x'"),
         ({"is_encoder": False}, r"is_encoder must be True \(XLM decoders were never released\), got False"),
         ({"summary_type": "attn"}, "summary_type must be one of 'first', 'last', 'mean', 'cls_index', got 'attn'"),
         ({"problem_type": "ranking"}, "problem_type must be one of None, 'regression', .* got 'ranking'"),
-        ({"num_labels": 0}, "num_labels must be a positive integer, got 0"),
+        ({"num_labels": 0}, r"num_labels must be a positive integer below 2\*\*31, got 0"),
         ({"num_labels": 3, "id2label": {0: "a", 1: "b"}}, "num_labels is 3, but id2label names 2 labels"),
         ({"id2label": {1: "a"}}, "id2label must be a mapping of 0, 1, 2, ... to names"),
         ({"id2label": ["a"]}, "id2label must map ids to names"),
@@ -177,6 +183,23 @@ def test_aliases(alias: str, field: str) -> None:
 def test_invalid_values(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         small(**changes)
+
+
+def test_integers_of_numpy_become_those_of_python() -> None:
+    numbers = [np.int64(5), np.int32(9)]
+    config = small(vocab_size=np.int64(30), lang2id={"en": np.int64(0)}, asm=True, asm_cutoffs=numbers, note=numbers)
+    plain = small(vocab_size=30, lang2id={"en": 0}, asm=True, asm_cutoffs=[5, 9], note=[5, 9])
+    assert json.dumps(config.to_dict()) == json.dumps(plain.to_dict())
+    assert type(config.vocab_size) is int
+    with pytest.raises(ConfigError, match="vocab_size must be a positive integer"):
+        small(vocab_size=np.float64(30))
+
+
+def test_fields_of_a_file_may_have_any_name(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "xlm", "self": 1, "values": 2}', encoding="utf-8")
+    config = XLMConfig.from_pretrained(tmp_path)
+    assert (config.to_dict()["self"], config.replace(self=3, values=4).to_dict()["self"]) == (1, 3)
+    assert XLMConfig.from_pretrained(tmp_path, self=5, values=6).to_dict()["values"] == 6
 
 
 def test_too_many_positional_arguments() -> None:

@@ -95,9 +95,9 @@ def test_positional_order_is_the_reference_s(config_class: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden_size": 0}, "hidden_size must be a positive integer, got 0"),
-        ({"intermediate_size": 2.0}, "intermediate_size must be a positive integer, got 2.0"),
-        ({"type_vocab_size": 0}, "type_vocab_size must be a positive integer, got 0"),
+        ({"hidden_size": 0}, r"hidden_size must be a positive integer below 2\*\*31, got 0"),
+        ({"intermediate_size": 2.0}, r"intermediate_size must be a positive integer below 2\*\*31, got 2.0"),
+        ({"type_vocab_size": 0}, r"type_vocab_size must be a positive integer below 2\*\*31, got 0"),
         ({"num_attention_heads": 3}, r"hidden_size must be a multiple of num_attention_heads \(3\), got 16"),
         ({"hidden_dropout_prob": 1.0}, r"hidden_dropout_prob must be a number in \[0, 1\), got 1.0"),
         (
@@ -105,8 +105,9 @@ def test_positional_order_is_the_reference_s(config_class: Any) -> None:
             r"attention_probs_dropout_prob must be a number in \[0, 1\), got None",
         ),
         ({"classifier_dropout": 1.5}, r"classifier_dropout must be a number in \[0, 1\), or None, got 1.5"),
-        ({"initializer_range": -1}, "initializer_range must be a number of 0 or more, got -1"),
-        ({"layer_norm_eps": "1e-5"}, "layer_norm_eps must be a number of 0 or more, got '1e-5'"),
+        ({"initializer_range": -1}, "initializer_range must be a finite number of 0 or more, got -1"),
+        ({"initializer_range": float("inf")}, "initializer_range must be a finite number of 0 or more, got inf"),
+        ({"layer_norm_eps": "1e-5"}, "layer_norm_eps must be a finite number of 0 or more, got '1e-5'"),
         ({"use_cache": 1}, "use_cache must be True or False, got 1"),
         ({"is_decoder": None}, "is_decoder must be True or False, got None"),
         ({"mask_from_padding": "no"}, "mask_from_padding must be True or False, got 'no'"),

@@ -28,15 +28,19 @@ OF_ROBERTAS: dict[str, dict[str, Any]] = {
     "relative_key": {"position_embedding_type": "relative_key", "hidden_act": "silu"},
     "relative_key_query": {"position_embedding_type": "relative_key_query", "is_decoder": True, "pad_token_id": 3},
 }
-# The variants with relative positions differ in the body alone.
-RELATIVE_TASKS = ("Model", "ForMaskedLM")
+# The tasks to try each with: variants with relative positions differ in the body alone, and others look at no encoder.
+OF_BODIES = {
+    "decoder": ("Model", "ForCausalLM", "ForMaskedLM"),
+    "relative_key": ("Model",),
+    "relative_key_query": ("Model", "ForMaskedLM"),
+}
 
 BATTERY = [
     pytest.param(family, task, changes, id=f"{family}{task}-{name}")
     for family in FAMILIES
     for name, changes in (VARIANTS if family is XLM else OF_ROBERTAS).items()
     for task in family.tasks
-    if SWEEP or not name.startswith("relative") or task in RELATIVE_TASKS
+    if SWEEP or task in OF_BODIES.get(name, family.tasks)
 ]
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.tokenizers.toy import MERGES, toy_vocabulary
-from tfxlm.errors import InputError, TFXLMError, TokenizerError
-from tfxlm.tokenizers import XLMTokenizer
+from tests.tokenizers.toy import MERGES, toy_vocabulary, write_toy
+from tests.tokenizers.toy_pieces import trained, write_trained
+from tfxlm.errors import ArgumentError, InputError, TFXLMError, TokenizerError
+from tfxlm.tokenizers import AutoTokenizer, XLMRobertaTokenizer, XLMTokenizer
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,44 @@ def test_options_of_transformers_without_meaning(folder: Path, tmp_path: Path) -
     tokenizer = XLMTokenizer.from_pretrained(folder, use_fast=False, trust_remote_code=True, from_slow=True)
     assert tokenizer("the") == XLMTokenizer.from_pretrained(folder)("the")
     assert not {"use_fast", "trust_remote_code", "from_slow"} & tokenizer.settings.keys()
+
+
+@pytest.mark.parametrize("loader", [XLMTokenizer, XLMRobertaTokenizer, AutoTokenizer])
+def test_options_that_scripts_for_transformers_give(tmp_path: Path, loader: Any) -> None:
+    folder = write_trained(tmp_path) if loader is XLMRobertaTokenizer else write_toy(tmp_path)
+    hub = {"force_download": None, "proxies": None, "use_auth_token": None, "revision": "main", "token": None}
+    hub |= {"subfolder": None, "cache_dir": None, "local_files_only": True, "resume_download": None}
+    ignored = {"use_fast": True, "trust_remote_code": False, "config": object(), "tokenizer_type": None}
+    unset = {"gguf_file": None, "add_prefix_space": None}
+    tokenizer = loader.from_pretrained(folder, **hub, **ignored, **unset)
+    assert tokenizer("the") == loader.from_pretrained(folder, add_prefix_space=False)("the")
+    assert not {*hub, *ignored, *unset} & tokenizer.settings.keys()
+    for options, message in (
+        ({"add_prefix_space": True}, "add_prefix_space=True is not something .* option of byte-level tokenizers"),
+        ({"gguf_file": "x"}, "gguf_file='x' is not something .* Name the folder or the hub repository"),
+        ({"proxies": {"https": "x"}}, "proxies=.* Set the environment variable HTTPS_PROXY"),
+        ({"token": "a", "use_auth_token": "b"}, "token and use_auth_token are one option"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            loader.from_pretrained(folder, **options)
+
+
+def test_pieces_are_cased(tmp_path: Path) -> None:
+    folder = write_trained(tmp_path, do_lower_case=True)  # which has no effect in `transformers` either
+    tokenizer = XLMRobertaTokenizer.from_pretrained(folder, do_lower_case=False)
+    assert tokenizer.tokenize("Hello") == XLMRobertaTokenizer(trained()).tokenize("Hello")
+    with pytest.raises(ArgumentError, match=r"do_lower_case=True is not something .* The pieces have capital letters"):
+        XLMRobertaTokenizer.from_pretrained(folder, do_lower_case=True)
+
+
+@pytest.mark.parametrize("loader", [XLMTokenizer, AutoTokenizer])
+def test_where_a_tokenizer_came_from(folder: Path, tmp_path: Path, loader: Any) -> None:
+    tokenizer = loader.from_pretrained(folder.parent, subfolder=folder.name)
+    assert tokenizer.name_or_path == str(folder.parent)
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert "name_or_path" not in json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert loader.from_pretrained(tmp_path / "saved").name_or_path == str(tmp_path / "saved")
+    assert XLMTokenizer(toy_vocabulary(), MERGES).name_or_path == ""
 
 
 def test_subclasses_hand_options_on(folder: Path) -> None:

@@ -127,6 +127,7 @@ PRECOMPILED = {"type": "Precompiled", "precompiled_charsmap": ""}
         {"normalizer": {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}},
         {"added_tokens": None},
         {"added_tokens": []},
+        {"truncation": {"max_length": 3}, "padding": {"strategy": {"Fixed": 9}}},
     ],
 )
 def test_other_ways_to_say_it(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -159,7 +160,15 @@ def test_other_ways_to_say_it(tmp_path: Path, change: dict[str, Any]) -> None:
         (changed(post_processor={"type": "ByteLevel"}), "its post_processor should have a list of 'single'"),
         (
             changed(post_processor__pair=CONTENT["post_processor"]["single"]),
-            r"its post_processor frames texts as \* A \* \* A \* .*, not as \* A \* \* A \* \* B \*",
+            "its post_processor frames texts as <s> A </s> <s> A </s>, not as <s> A </s> <s> A </s> </s> B </s>",
+        ),
+        (
+            changed(post_processor__single__0={"SpecialToken": {"id": "<pad>", "type_id": 0}}),
+            "its post_processor frames texts as <pad> A </s> <s> A .*, not as <s> A </s> <s> A",
+        ),
+        (
+            changed(post_processor__single__0={"Sequence": {"id": "<s>", "type_id": 0}}),
+            "its post_processor frames texts as",
         ),
         (changed(post_processor__pair=["x"]), "its post_processor frames texts as"),
         (changed(model=None), "its model should have a list of 'vocab', but is None"),
@@ -172,6 +181,8 @@ def test_other_ways_to_say_it(tmp_path: Path, change: dict[str, Any]) -> None:
         (changed(model__vocab__5=["a"]), r"entry 5 of its vocabulary should be a piece and its score, but is \['a'\]"),
         (changed(model__vocab__5=["a", "b"]), "entry 5 of its vocabulary should be"),
         (changed(model__vocab__5=["a", 1e300]), "entry 5 of its vocabulary should be"),
+        (changed(model__vocab__5=["a", -(10**400)]), "entry 5 of its vocabulary should be"),
+        (changed(model__vocab__5=["a", float("inf")]), "entry 5 of its vocabulary should be"),
         (changed(model__vocab__5=["a", float("nan")]), "entry 5 of its vocabulary should be"),
         (changed(model__vocab__5=["\ud800", 0.0]), "entry 5 of its vocabulary should be"),
         (changed(model__vocab__5=["", 0.0]), "is not a SentencePiece model, or a damaged one"),

@@ -91,7 +91,8 @@ class PreTrainedConfig:
 
     extra: dict[str, Any] = dataclasses.field(default_factory=dict, init=False)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    # A field of a file may be called `self`, too.
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
         fields = {field.name: field for field in dataclasses.fields(self) if field.init}
         positional = [name for name, field in fields.items() if not field.kw_only]
         if len(args) > len(positional):
@@ -220,7 +221,7 @@ class PreTrainedConfig:
             index = getattr(self, name)
             expect(index < self.vocab_size, name, f"below vocab_size ({self.vocab_size})", index)
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, /, **changes: Any) -> Self:
         """Returns a copy with changed fields; `num_labels` alone renames the labels to LABEL_0, LABEL_1, ...
 
         Raises:
@@ -271,7 +272,7 @@ class PreTrainedConfig:
         return thawed(values | self.extra)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> Self:
+    def from_dict(cls, values: Mapping[str, Any], /, **overrides: Any) -> Self:
         """Makes a configuration from the content of a ``config.json``; keyword arguments replace its fields."""
         config = cls(**{str(name): value for name, value in values.items()})
         return config.replace(**overrides) if overrides else config

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfxlm.errors import ConfigError
 
 Rule = tuple[Callable[[Any], bool], str]
+
+# Sizes and ids are integers of 32 bits in models, epsilons and the like floats of 32 bits.
+_SIZES_END = 2**31
+_LARGEST_FLOAT = 3.4e38
 
 # What a field may name as an activation; `tfxlm.layers.activations` has the function of each. The reference takes
 # "prelu" and "xielu" too: layers with weights of their own, which no model has used here.
@@ -31,13 +36,13 @@ def check(field: str, rule: Rule, value: Any) -> None:
 
 
 def is_int(value: Any) -> bool:
-    """Whether `value` is an integer; True and False are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether `value` is an integer, one of numpy too; True and False are not."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
     """Whether `value` is an integer or a float; True and False are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return is_int(value) or isinstance(value, float)
 
 
 def one_of(*choices: Any) -> Rule:
@@ -45,12 +50,12 @@ def one_of(*choices: Any) -> Rule:
     return (lambda value: value in choices), "one of " + ", ".join(repr(choice) for choice in choices)
 
 
-POSITIVE = (lambda value: is_int(value) and value > 0), "a positive integer"
+POSITIVE = (lambda value: is_int(value) and 0 < value < _SIZES_END), "a positive integer below 2**31"
 INDEX = (lambda value: is_int(value) and value >= 0), "an integer of 0 or more"
 OPTIONAL_INDEX = (lambda value: value is None or (is_int(value) and value >= 0)), "an integer of 0 or more, or None"
 RATE = (lambda value: is_number(value) and 0 <= value < 1), "a number in [0, 1)"
-NOT_NEGATIVE = (lambda value: is_number(value) and value >= 0), "a number of 0 or more"
-POSITIVE_NUMBER = (lambda value: is_number(value) and value > 0), "a number above 0"
+NOT_NEGATIVE = (lambda value: is_number(value) and 0 <= value < _LARGEST_FLOAT), "a finite number of 0 or more"
+POSITIVE_NUMBER = (lambda value: is_number(value) and 0 < value < _LARGEST_FLOAT), "a finite number above 0"
 FLAG = (lambda value: isinstance(value, bool)), "True or False"
 OPTIONAL_RATE = (lambda value: value is None or RATE[0](value)), "a number in [0, 1), or None"
 OPTIONAL_NAMES = (
@@ -73,7 +78,7 @@ def int_values(mapping: Any, field: str) -> dict[str, int]:
     """Returns a mapping of names to ids."""
     if not isinstance(mapping, Mapping) or not all(is_int(value) for value in mapping.values()):
         raise ConfigError(f"Invalid configuration: {field} must map names to integers, got {mapping!r}.")
-    return {str(name): value for name, value in mapping.items()}
+    return {str(name): int(value) for name, value in mapping.items()}
 
 
 def heads_by_layer(mapping: Any, field: str) -> dict[int, list[int]]:

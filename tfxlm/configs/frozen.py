@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from tfxlm.configs.checks import is_int
 from tfxlm.errors import ConfigError
 
 
@@ -36,10 +37,15 @@ class FrozenList(list):
 
 
 def frozen(value: Any) -> Any:
-    """Returns a copy of dicts and lists, nested ones too, that cannot be changed; anything else as it is."""
+    """Returns a copy of dicts and lists, nested ones too, that cannot be changed; anything else as it is.
+
+    Integers of numpy become those of Python, as JSON holds no others.
+    """
     if isinstance(value, Mapping):
         return FrozenDict({key: frozen(item) for key, item in value.items()})
-    return FrozenList(map(frozen, value)) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return FrozenList(map(frozen, value))
+    return int(value) if is_int(value) else value
 
 
 def thawed(value: Any) -> Any:

@@ -23,12 +23,12 @@ def pop_hub_options(options: dict[str, Any]) -> dict[str, Any]:
     """Takes the options about files out of `options`.
 
     Returns:
-        Those of `HUB_OPTIONS` that were given.
+        Those of `HUB_OPTIONS` that were given, and not as None.
 
     Raises:
         ArgumentError: when one cannot be followed, or two contradict each other.
     """
-    hub = {name: options.pop(name) for name in HUB_OPTIONS if name in options}
+    hub = {name: value for name in HUB_OPTIONS if (value := options.pop(name, None)) is not None}
     old_token = options.pop("use_auth_token", None)
     if None not in (old_token, hub.get("token")):
         raise ArgumentError("token and use_auth_token are one option. Give token alone.")

@@ -207,7 +207,7 @@ class XLMConfig(PreTrainedConfig):
         """Whether the model adds language embeddings: `use_lang_emb` and more than one language."""
         return self.use_lang_emb and self.n_langs > 1
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, /, **changes: Any) -> Self:
         """Returns a copy with changed fields, see `PreTrainedConfig.replace`; one language mapping replaces both."""
         if len({"lang2id", "id2lang"} & set(changes)) == 1:
             changes = {"lang2id": {}, "id2lang": {}} | changes

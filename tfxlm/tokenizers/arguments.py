@@ -13,7 +13,10 @@ Row = tuple[Any, Any]
 
 #: Options of `transformers`' tokenizers and of its `from_pretrained` that mean nothing here: taken and left out.
 WITHOUT_MEANING = frozenset(
-    ("use_fast", "from_slow", "legacy", "trust_remote_code", "tokenizer_type", "resume_download", "name_or_path")
+    (
+        *("use_fast", "from_slow", "legacy", "trust_remote_code", "tokenizer_type", "resume_download"),
+        *("name_or_path", "config"),
+    )
 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfxlm.configs.families import family_of
+from tfxlm.configs.hub_options import pop_hub_options
 from tfxlm.errors import ArgumentError, TokenizerError
 from tfxlm.tokenizers import storage
 from tfxlm.tokenizers.base import Tokenizer
@@ -15,8 +16,6 @@ from tfxlm.tokenizers.xlm_roberta import XLMRobertaTokenizer
 TOKENIZER_CLASSES: Mapping[str, type[Tokenizer]] = {
     tokenizer_class.__name__: tokenizer_class for tokenizer_class in (XLMTokenizer, XLMRobertaTokenizer)
 }
-
-_HUB_OPTIONS = ("revision", "token", "subfolder", "local_files_only", "cache_dir")
 
 
 def tokenizer_class_for(folder: Path) -> type[Tokenizer]:
@@ -87,7 +86,9 @@ class AutoTokenizer:
         Returns:
             An instance of the class that `tokenizer_class_for` names.
         """
-        hub = {name: options.pop(name) for name in _HUB_OPTIONS if name in options}
+        hub = pop_hub_options(options)
         choices = [choice for known in TOKENIZER_CLASSES.values() for choice in known.vocabulary_files]
         folder = storage.find_folder(name_or_path, choices, **hub)
-        return tokenizer_class_for(folder).from_pretrained(folder, **options)
+        tokenizer = tokenizer_class_for(folder).from_pretrained(folder, **options)
+        tokenizer.name_or_path = os.fspath(name_or_path)
+        return tokenizer

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tfxlm import files
+from tfxlm.configs.hub_options import Limits, pop_hub_options, pop_limited
 from tfxlm.errors import InputError
 from tfxlm.tokenizers import arguments, detokenize, storage
 from tfxlm.tokenizers.alignment import AlignedText, covered
@@ -40,6 +41,11 @@ class Tokenizer(Batching):
     #: Name of each vocabulary file, by the argument of the constructor that takes its path. Where there are several
     #: forms, the first one that a folder has is read.
     vocabulary_files: ClassVar[storage.Choices] = ()
+    #: Options of `from_pretrained` that are understood with some values only.
+    limited_options: ClassVar[Limits] = {
+        "gguf_file": ((), "Name the folder or the hub repository that has the vocabulary files."),
+        "add_prefix_space": ((False,), "It is an option of byte-level tokenizers, such as GPT-2's. Leave it out."),
+    }
 
     def __init__(
         self,
@@ -50,6 +56,8 @@ class Tokenizer(Batching):
         split_by_default: bool = False,
     ) -> None:
         super().__init__(pieces, template, settings, lower_case)
+        #: What `from_pretrained` was given; empty for tokenizers made otherwise.
+        self.name_or_path = ""
         self.settings = dict(settings)
         self._split_by_default = split_by_default
         split = settings.get("split_special_tokens")
@@ -100,28 +108,14 @@ class Tokenizer(Batching):
         return self.save_vocabulary(save_directory, filename_prefix)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        subfolder: str = "",
-        local_files_only: bool = False,
-        cache_dir: str | os.PathLike[str] | None = None,
-        **overrides: Any,
-    ) -> Self:
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
         """Loads a tokenizer from a folder or from the hub.
 
         Args:
             name_or_path: a folder with the vocabulary files, or a hub name.
-            revision: branch, tag or commit on the hub.
-            token: hub token.
-            subfolder: folder inside the folder or repository.
-            local_files_only: use the hub cache only.
-            cache_dir: hub cache folder.
-            **overrides: arguments of the constructor, or entries of ``tokenizer_config.json``, that replace what the
-                files say. `use_fast`, `trust_remote_code` and the like are taken and mean nothing.
+            **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir` and `force_download`, as for
+                models; and arguments of the constructor, or entries of ``tokenizer_config.json``, that replace what
+                the files say. `use_fast`, `config`, `trust_remote_code` and the like are taken and mean nothing.
 
         Returns:
             The tokenizer.
@@ -129,29 +123,25 @@ class Tokenizer(Batching):
         Raises:
             CheckpointNotFoundError: the folder, the repository or a vocabulary file does not exist.
             TokenizerError: a file is malformed or belongs to another tokenizer.
+            ArgumentError: options contradict each other, or one cannot be followed.
             InputError: there is no option of a name.
         """
-        folder = storage.find_folder(
-            name_or_path,
-            cls.vocabulary_files,
-            revision=revision,
-            token=token,
-            subfolder=subfolder,
-            local_files_only=local_files_only,
-            cache_dir=cache_dir,
-        )
+        names = cls.option_names()
+        hub = pop_hub_options(options)
+        pop_limited(options, {name: limit for name, limit in cls.limited_options.items() if name not in names})
+        folder = storage.find_folder(name_or_path, cls.vocabulary_files, **hub)
         paths = storage.vocabulary_paths(folder, cls.vocabulary_files, name_or_path)
         sources = {argument for choice in cls.vocabulary_files for argument in choice}
         settings = storage.read_settings(folder, cls.__name__)
         # A path in a file is that of the machine it was written on.
         settings = {name: value for name, value in settings.items() if name not in sources} | paths
-        names = cls.option_names()
-        settings |= arguments.known_options(overrides, names | settings.keys(), cls.__name__)
+        settings |= arguments.known_options(options, names | settings.keys(), cls.__name__)
         tokenizer = cls(**{name: value for name, value in settings.items() if name in names})
         # What a file holds besides is no option, but is written back.
         tokenizer.settings |= {name: value for name, value in settings.items() if name not in names}
-        if not sources & overrides.keys():
+        if not sources & options.keys():
             storage.check_size(folder, tokenizer._pieces_to_ids.values())
+        tokenizer.name_or_path = os.fspath(name_or_path)
         return tokenizer
 
     def save_pretrained(

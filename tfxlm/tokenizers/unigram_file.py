@@ -1,7 +1,6 @@
 """SentencePiece models of the unigram kind in the format of the `tokenizers` library, ``tokenizer.json``."""
 
 import base64
-import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -35,13 +34,16 @@ class _UnfitError(Exception):
     """What a file says that a model cannot say, in a sentence."""
 
 
-def read(path: str | os.PathLike[str], layout: PieceIds, template: Template) -> tuple[bytes, dict[int, Any]]:
+def read(
+    path: str | os.PathLike[str], layout: PieceIds, template: Template, roles: Mapping[str, str]
+) -> tuple[bytes, dict[int, Any]]:
     """Reads ``tokenizer.json`` as the SentencePiece model that it was made of.
 
     Args:
         path: the file.
         layout: which ids the pieces have.
         template: how special tokens frame the input.
+        roles: the tokens in it by role.
 
     Returns:
         The content of the model's file, and the added tokens by id.
@@ -54,9 +56,10 @@ def read(path: str | os.PathLike[str], layout: PieceIds, template: Template) -> 
         content = files.read_json(path)
     except CorruptFileError as error:
         raise TokenizerError(f"{error} Restore the file, or use the SentencePiece model in its place.") from error
+    # What the file says of truncation and padding is left out, as every call says it anew.
     try:
         _check_pre_tokenizer(content.get("pre_tokenizer"))
-        _check_frame(content.get("post_processor"), template)
+        _check_frame(content.get("post_processor"), template, roles)
         character_map = _character_map(content.get("normalizer"))
         return _model(content.get("model"), layout, character_map), _added(content.get("added_tokens"))
     except _UnfitError as error:
@@ -153,7 +156,7 @@ def _model(model: Any, layout: PieceIds, character_map: bytes) -> bytes:
         match entry:
             case [layout.last, _] if index == len(vocabulary) - 1:
                 break
-            case [str(piece), int() | float() as score] if math.isfinite(score) and abs(score) < _LARGEST_SCORE:
+            case [str(piece), int() | float() as score] if abs(score) < _LARGEST_SCORE:
                 try:
                     proto.pieces.add(piece=piece, score=score, type=proto.SentencePiece.NORMAL)
                     continue
@@ -201,28 +204,29 @@ def _check_pre_tokenizer(pre_tokenizer: Any) -> None:
 _WHITESPACE = {"type": "WhitespaceSplit"}
 
 
-def _check_frame(post_processor: Any, template: Template) -> None:
+def _check_frame(post_processor: Any, template: Template, roles: Mapping[str, str]) -> None:
     if post_processor is None:
         return
-    found: list[str] = []
-    wanted: list[str] = []
+    found: list[tuple[str, str]] = []
+    wanted: list[tuple[str, str]] = []
     for name, order in (("single", template.single), ("pair", template.pair)):
         parts = _field(post_processor, "post_processor", name, list)
         found += map(_part, parts)
-        wanted += [_TEXTS.get(part, "*") for part, _ in order]
+        wanted += [("Sequence", _TEXTS[part]) if part in _TEXTS else ("SpecialToken", roles[part]) for part, _ in order]
     if found != wanted:
         raise _UnfitError(
-            f"its post_processor frames texts as {' '.join(found)} (special tokens are *), not as {' '.join(wanted)}."
+            f"its post_processor frames texts as {' '.join(name for _, name in found)}, not as "
+            f"{' '.join(name for _, name in wanted)}."
         )
 
 
-def _part(part: Any) -> str:
+def _part(part: Any) -> tuple[str, str]:
     match part:
         case {"Sequence": {"id": str(name)}}:
-            return name
-        case {"SpecialToken": _}:
-            return "*"
-    return "?"
+            return "Sequence", name
+        case {"SpecialToken": {"id": str(name)}}:
+            return "SpecialToken", name
+    return "", "?"
 
 
 def _added(tokens: Any) -> dict[int, Any]:

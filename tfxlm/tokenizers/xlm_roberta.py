@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from tfxlm import files
+from tfxlm.configs.hub_options import Limits
 from tfxlm.errors import InputError, TokenizerError
 from tfxlm.tokenizers import arguments, sentence_pieces, storage, unigram_file
 from tfxlm.tokenizers.alignment import AlignedText, covered
@@ -63,6 +64,14 @@ class XLMRobertaTokenizer(Tokenizer):
         {"vocab_file": "sentencepiece.bpe.model"},
         {"tokenizer_file": unigram_file.NAME},
     )
+    limited_options: ClassVar[Limits] = {
+        **Tokenizer.limited_options,
+        "do_lower_case": (
+            (False,),
+            "The pieces have capital letters. Leave it out, or lower-case the texts themselves if the model was "
+            "trained on such.",
+        ),
+    }
 
     def __init__(
         self,
@@ -91,7 +100,9 @@ class XLMRobertaTokenizer(Tokenizer):
             model = vocab_file if isinstance(vocab_file, bytes) else sentence_pieces.read_model(vocab_file)
         elif tokenizer_file is not None:
             source = f"'{os.fspath(tokenizer_file)}'"
-            model, added = unigram_file.read(tokenizer_file, FAIRSEQ, templates.XLM_ROBERTA)
+            roles = {"cls_token": cls_token, "sep_token": sep_token}
+            names = {role: AddedToken.parse(token, role).content for role, token in roles.items()}
+            model, added = unigram_file.read(tokenizer_file, FAIRSEQ, templates.XLM_ROBERTA, names)
             given = arguments.setting(settings, "added_tokens_decoder", Mapping, "a mapping")
             settings["added_tokens_decoder"] = {**added, **(given or {})}
         else:
