@@ -13,9 +13,10 @@ from tfxlm import XLMConfig, XLMRobertaConfig, XLMRobertaXLConfig
 # Whether everything is tried with everything, and not a part of it.
 SWEEP = os.environ.get("TFXLM_SWEEP", "") not in ("", "0")
 
-# What classes need of a configuration, by what follows the family's name in theirs.
+# What classes need of a configuration, by what follows the family's name in theirs. Decoders return no cache where
+# nothing asks for one, so that a call and `predict` have the same outputs.
 NEEDS: Mapping[str, Mapping[str, Any]] = {
-    "ForCausalLM": {"is_decoder": True},
+    "ForCausalLM": {"is_decoder": True, "use_cache": False},
     "ForQuestionAnswering": {"num_labels": 2},
     "ForQuestionAnsweringSimple": {"num_labels": 2},
 }

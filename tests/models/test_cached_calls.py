@@ -49,8 +49,8 @@ def inputs(causal: Any) -> dict[str, np.ndarray]:
 
 def with_cache(model: Any, inputs: dict[str, Any], cache: Any, **options: Any) -> tuple[Any, Any]:
     """Returns the main output and the next cache, whatever it is called."""
-    outputs = model(inputs, **{model.cache_name: cache}, **options)
-    return outputs[0], outputs[model.cache_name]
+    outputs = model(inputs, **{model.backbone_class.cache_name: cache}, **options)
+    return outputs[0], outputs[model.backbone_class.cache_name]
 
 
 def in_parts(model: Any, inputs: dict[str, np.ndarray], ends: tuple[int, ...], **options: Any) -> np.ndarray:
@@ -72,9 +72,11 @@ def test_cached_calls_equal_one_call(model: Any, inputs: dict[str, np.ndarray], 
 
 def test_cached_calls_in_tuples_and_graphs(model: Any, inputs: dict[str, np.ndarray]) -> None:
     real = inputs["attention_mask"].astype(bool)
-    names = list(model(inputs, **{model.cache_name: model.make_cache(3, LENGTH)}))
-    outputs = model(inputs, **{model.cache_name: model.make_cache(3, LENGTH)}, return_dict=False)
-    assert len(outputs) == len(names) and isinstance(outputs[names.index(model.cache_name)], KeyValueCache)
+    names = list(model(inputs, **{model.backbone_class.cache_name: model.make_cache(3, LENGTH)}))
+    outputs = model(inputs, **{model.backbone_class.cache_name: model.make_cache(3, LENGTH)}, return_dict=False)
+    assert len(outputs) == len(names) and isinstance(
+        outputs[names.index(model.backbone_class.cache_name)], KeyValueCache
+    )
     expected = np.asarray(model(inputs)[0])
     for jit_compile in (False, True):
         step = tf.function(lambda batch, cache: with_cache(model, batch, cache), jit_compile=jit_compile)
@@ -114,14 +116,14 @@ def test_bad_caches(family: Family, model: Any, inputs: dict[str, np.ndarray], c
         with_cache(model, inputs, model.make_cache(2))
     with pytest.raises(InputError, match="The cache is one of another model"):
         with_cache(model, inputs, family.cls("Model")(causal.replace(num_hidden_layers=1)).make_cache(3))
-    with pytest.raises(InputError, match="cache must be a KeyValueCache, got dict"):
+    with pytest.raises(InputError, match=f"{family.cache} must be a KeyValueCache, got dict"):
         with_cache(model, inputs, {"slen": 0})
     other = family.cls("Model")(family.config)
     message = rf"A cache needs a causal model: .*config\.{family.causal} is False.*checkpoint with {family.causal}=True"
     with pytest.raises(InputError, match=message):
         with_cache(other, inputs, other.make_cache(3))
     with pytest.raises(InputError, match="cache_position says where tokens go in a cache, but the call has no cache"):
-        model(inputs, cache_position=0)
+        other(inputs, cache_position=0)
     _, cache = with_cache(model, inputs, model.make_cache(3, 30))
     for _ in range(2):
         _, cache = with_cache(model, inputs, cache)

@@ -24,7 +24,9 @@ def family(request: pytest.FixtureRequest) -> Family:
 @pytest.fixture(scope="module")
 def config(family: Family) -> Any:
     """Of a decoder with cross-attention."""
-    return family.config_of("ForCausalLM", add_cross_attention=True, **dict.fromkeys(family.dropout, 0.0))
+    return family.config_of(
+        "ForCausalLM", use_cache=True, add_cross_attention=True, **dict.fromkeys(family.dropout, 0.0)
+    )
 
 
 @pytest.fixture(scope="module")
