@@ -115,8 +115,9 @@ class Exported:
         return {name: arrays[name] for name in self.samples[signature]}
 
     def outputs(self) -> Arrays:
-        """The outputs of the model itself."""
-        found = {name: value.numpy() for name, value in self.model(self.request("outputs")).items()}
+        """The outputs of the model itself, but for a cache, which exports do not have."""
+        outputs = self.model(self.request("outputs")).items()
+        found = {name: value.numpy() for name, value in outputs if hasattr(value, "numpy")}
         return settled(found)
 
     def mask(self) -> np.ndarray:

@@ -66,14 +66,21 @@ class TFXLMRobertaXLModel(RobertaWithoutHead, TFXLMRobertaXLPreTrainedModel):
 
 
 class TFXLMRobertaXLForCausalLM(RobertaForCausalLM, TFXLMRobertaXLPreTrainedModel):
-    """XLM-RoBERTa-XL that predicts the next token; as `TFXLMRobertaForCausalLM`, with `XLMRobertaXLConfig`."""
+    """XLM-RoBERTa-XL that predicts the next token; as `TFXLMRobertaForCausalLM`, with `XLMRobertaXLConfig`.
+
+    By position, `labels` int (batch, length) come before `past_key_values`.
+    """
 
     architecture: ClassVar[str] = "XLMRobertaXLForCausalLM"
     positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, *ENCODER, "labels", *CACHE, *SWITCHES, "training")
 
 
 class TFXLMRobertaXLForMaskedLM(RobertaForMaskedLM, TFXLMRobertaXLPreTrainedModel):
-    """XLM-RoBERTa-XL that predicts masked tokens; as `TFXLMRobertaForMaskedLM`, with `XLMRobertaXLConfig`."""
+    """XLM-RoBERTa-XL that predicts masked tokens; as `TFXLMRobertaForMaskedLM`, with `XLMRobertaXLConfig`.
+
+    By position, `encoder_hidden_states`, `encoder_attention_mask` and `labels` int (batch, length) come before
+    `output_attentions`.
+    """
 
     architecture: ClassVar[str] = "XLMRobertaXLForMaskedLM"
     positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, *ENCODER, "labels", *SWITCHES, "training")
@@ -83,7 +90,8 @@ class TFXLMRobertaXLForMaskedLM(RobertaForMaskedLM, TFXLMRobertaXLPreTrainedMode
 class TFXLMRobertaXLForSequenceClassification(RobertaForSequenceClassification, TFXLMRobertaXLPreTrainedModel):
     """XLM-RoBERTa-XL with a classification or regression head.
 
-    As `TFXLMRobertaForSequenceClassification`, with `XLMRobertaXLConfig`.
+    As `TFXLMRobertaForSequenceClassification`, with `XLMRobertaXLConfig`; by position, `labels` come before
+    `output_attentions`.
     """
 
     architecture: ClassVar[str] = "XLMRobertaXLForSequenceClassification"
@@ -93,7 +101,8 @@ class TFXLMRobertaXLForSequenceClassification(RobertaForSequenceClassification, 
 class TFXLMRobertaXLForMultipleChoice(RobertaForMultipleChoice, TFXLMRobertaXLPreTrainedModel):
     """XLM-RoBERTa-XL that chooses one of several texts.
 
-    As `TFXLMRobertaForMultipleChoice`, with `XLMRobertaXLConfig`; by position, mind where `token_type_ids` are.
+    As `TFXLMRobertaForMultipleChoice`, with `XLMRobertaXLConfig`; by position, `input_ids`, `token_type_ids`,
+    `attention_mask` and `labels` come first.
     """
 
     architecture: ClassVar[str] = "XLMRobertaXLForMultipleChoice"
@@ -107,7 +116,7 @@ class TFXLMRobertaXLForTokenClassification(RobertaForTokenClassification, TFXLMR
     """XLM-RoBERTa-XL with a label for each token.
 
     As `TFXLMRobertaForTokenClassification`, with `XLMRobertaXLConfig`; its own loss also leaves out labels of positions
-    that `attention_mask` leaves out.
+    that `attention_mask` or `lengths` leave out. By position, `labels` come before `output_attentions`.
     """
 
     architecture: ClassVar[str] = "XLMRobertaXLForTokenClassification"
@@ -129,7 +138,8 @@ class TFXLMRobertaXLForTokenClassification(RobertaForTokenClassification, TFXLMR
 class TFXLMRobertaXLForQuestionAnswering(RobertaForQuestionAnswering, TFXLMRobertaXLPreTrainedModel):
     """XLM-RoBERTa-XL that scores each token as the first and as the last of an answer.
 
-    As `TFXLMRobertaForQuestionAnswering`, with `XLMRobertaXLConfig`.
+    As `TFXLMRobertaForQuestionAnswering`, with `XLMRobertaXLConfig`; by position, `start_positions` and `end_positions`
+    come before `output_attentions`.
     """
 
     architecture: ClassVar[str] = "XLMRobertaXLForQuestionAnswering"
