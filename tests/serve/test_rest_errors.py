@@ -165,7 +165,7 @@ def test_a_small_body_that_unpacks_to_a_huge_one_is_refused(post: Post) -> None:
     ("body", "encoding", "message"),
     [
         (b"{}", "gzip", r"says it is gzip, but cannot be decompressed"),
-        (gzip.compress(b"{}")[:-9], "gzip", r"says it is gzip, but it is cut off"),
+        (gzip.compress(b"{}", mtime=0)[:-9], "gzip", r"says it is gzip, but it is cut off"),
         (b"{}", "br", r"encoded as 'br'; expected gzip or no Content-Encoding"),
     ],
 )
