@@ -89,6 +89,8 @@ class Reader:
                 self.start_server(command)
             elif command.startswith("curl "):
                 self.curl(shlex.split(command)[1:])
+            elif command.startswith("python examples/"):
+                subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
             else:
                 raise AssertionError(f"line {block.line}: no rule to run {command!r}; write one, or say why not to run")
 

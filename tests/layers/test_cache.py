@@ -267,7 +267,13 @@ def test_form() -> None:
     assert cache["layer_values"][1].dtype == tf.bfloat16 and cache.max_length == 5 and int(cache.length) == 0
     assert backbone().make_cache(2).max_length == 20
     for same in (copy.copy(cache), keras.tree.map_structure(lambda it: it, cache)):
-        assert isinstance(same, KeyValueCache) and list(same) == ["layer_keys", "layer_values", "mask", "length"]
+        assert isinstance(same, KeyValueCache) and list(same) == [
+            "layer_keys",
+            "layer_values",
+            "mask",
+            "words",
+            "length",
+        ]
     with pytest.raises(AttributeError, match=r"KeyValueCache has no 'keyz'. It has: layer_keys, layer_values, mask,"):
         cache.keyz  # noqa: B018
 

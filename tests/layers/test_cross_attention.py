@@ -165,7 +165,7 @@ def test_the_memory_is_read_once() -> None:
 def test_a_memory_may_come_later() -> None:
     encoder, memory = make_decoder(), make_memory(STATES)
     first, cache, _ = step(encoder, X[:, :2], tf.constant(ALL[:, :2]), empty_cache(encoder, BATCH, SLOTS))
-    assert not cache.has_memory and list(cache) == ["layer_keys", "layer_values", "mask", "length"]
+    assert not cache.has_memory and list(cache) == ["layer_keys", "layer_values", "mask", "words", "length"]
     np.testing.assert_allclose(first, whole(encoder, X[:, :2], tf.constant(ALL[:, :2]))[0], atol=1e-5)
     _, cache, _ = step(encoder, X[:, 2:], tf.constant(ALL[:, 2:]), cache, memory)
     assert cache.has_memory and list(cache)[4:] == ["cross_keys", "cross_values", "cross_bias"]
