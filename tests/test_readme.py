@@ -133,7 +133,7 @@ def test_every_block_runs(reader: Reader) -> None:
     (answer,) = reader.answers
     assert set(answer["outputs"]) == {"label", "score", "scores"}
     assert len(answer["outputs"]["label"]) == 2
-    assert {path.name for path in Path().iterdir()} == {"examples", "saved", "exported", "request.json"}
+    assert {path.name for path in Path().iterdir()} == {"examples", "saved", "exported", "request.json", "tiny"}
 
 
 @pytest.mark.parametrize(
