@@ -168,7 +168,7 @@ def test_a_memory_may_come_later() -> None:
     assert not cache.has_memory and list(cache) == ["layer_keys", "layer_values", "mask", "words", "length"]
     np.testing.assert_allclose(first, whole(encoder, X[:, :2], tf.constant(ALL[:, :2]))[0], atol=1e-5)
     _, cache, _ = step(encoder, X[:, 2:], tf.constant(ALL[:, 2:]), cache, memory)
-    assert cache.has_memory and list(cache)[4:] == ["cross_keys", "cross_values", "cross_bias"]
+    assert cache.has_memory and list(cache)[5:] == ["cross_keys", "cross_values", "cross_bias"]
 
 
 @POSITIONS
