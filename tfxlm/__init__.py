@@ -20,7 +20,7 @@ _CORE = {
         "XLMRobertaTokenizerFast",
         "XLMTokenizer",
     ),
-    "tfxlm.checkpoints": ("rewrite_checkpoint",),
+    "tfxlm.conversion": ("convert_checkpoint",),
     "tfxlm.layers": ("KeyValueCache",),
     "tfxlm.models": (
         "ModelOutput",

@@ -1,7 +1,10 @@
 """Arrays of every dtype that checkpoints hold."""
 
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
+import safetensors.numpy
 
 DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
 
@@ -25,3 +28,15 @@ def one_of_each() -> dict[str, np.ndarray]:
 def same(left: np.ndarray, right: np.ndarray) -> bool:
     """Whether two arrays agree in shape, dtype and every bit."""
     return left.shape == right.shape and left.dtype == right.dtype and left.tobytes() == right.tobytes()
+
+
+def shifted(folder: Path, arrays: dict[str, np.ndarray]) -> Path:
+    """Writes a file whose header has a length that aligns nothing to 64 bytes."""
+    folder.mkdir(exist_ok=True)
+    for extra in range(0, 64, 8):
+        safetensors.numpy.save_file(arrays, folder / "model.safetensors", metadata={"format": "pt", "x": "y" * extra})
+        start = 8 + int.from_bytes((folder / "model.safetensors").read_bytes()[:8], "little")
+        if start % 64:
+            break
+    assert start % 64
+    return folder

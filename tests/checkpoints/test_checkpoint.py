@@ -78,9 +78,9 @@ def test_nothing_there(tmp_path: Path) -> None:
         CheckpointNotFoundError, match=r"holds no weights: expected one of model.safetensors, .* nothing"
     ):
         open_checkpoint(tmp_path)
-    (tmp_path / "tf_model.h5").touch()
+    (tmp_path / "flax_model.msgpack").touch()
     (tmp_path / "config.json").touch()
-    with pytest.raises(CheckpointNotFoundError, match=r"found config.json, tf_model.h5"):
+    with pytest.raises(CheckpointNotFoundError, match=r"found config.json, flax_model.msgpack"):
         open_checkpoint(tmp_path)
     with pytest.raises(CheckpointNotFoundError, match="There is no folder"):
         open_checkpoint(tmp_path / "nowhere")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.checkpoints.test_rewriting import shifted
+from tests.checkpoints.arrays import shifted
 from tests.models.battery import perturb, random_inputs
 from tests.models.families import XLM
 from tests.models.test_loading import same_weights
@@ -28,8 +28,8 @@ from tfxlm import (
     TFXLMWithLMHeadModel,
     XLMRobertaConfig,
     XLMRobertaXLConfig,
+    convert_checkpoint,
     export_model,
-    rewrite_checkpoint,
 )
 from tfxlm.checkpoints import Lazy, write_checkpoint
 from tfxlm.errors import ArgumentError, CorruptFileError, InputError, WeightMismatchError
@@ -134,11 +134,11 @@ def test_files_that_are_not_aligned_are_copied(
     load = TFXLMForSequenceClassification.from_pretrained
     with caplog.at_level(logging.WARNING, logger="tfxlm"):
         mapped, report = load(tmp_path / "old", memory_map=True, output_loading_info=True)
-    assert "not multiples of 64 bytes" in caplog.text and "tfxlm.rewrite_checkpoint(folder, new_folder)" in caplog.text
+    assert "not multiples of 64 bytes" in caplog.text and "tfxlm.convert_checkpoint(folder, new_folder)" in caplog.text
     assert report.copied_bytes > 10_000 and "transformer.attentions.0.q_lin.weight" in report.copied
     assert f"copied instead of mapped, {report.copied_bytes} bytes in all" in str(report)
     assert_same_answers(classifier, mapped)
-    rewrite_checkpoint(tmp_path / "old", tmp_path / "new")
+    convert_checkpoint(tmp_path / "old", tmp_path / "new")
     caplog.clear()
     mapped, report = load(tmp_path / "new", memory_map=True, output_loading_info=True)
     assert report.copied_bytes < 100 and not caplog.records
@@ -146,18 +146,18 @@ def test_files_that_are_not_aligned_are_copied(
 
 
 def test_a_half_dtype(folder: Path, tmp_path: Path) -> None:
-    rewrite_checkpoint(folder, tmp_path, dtype="bfloat16")
+    convert_checkpoint(folder, tmp_path / "new", dtype="bfloat16")
     load = TFXLMForSequenceClassification.from_pretrained
-    loaded, mapped = (load(tmp_path, dtype="bfloat16", memory_map=mapped) for mapped in (False, True))
+    loaded, mapped = (load(tmp_path / "new", dtype="bfloat16", memory_map=mapped) for mapped in (False, True))
     expected, found = (model(random_inputs(model.config)).logits for model in (loaded, mapped))
     assert found.dtype == "bfloat16"
     assert np.abs(np.asarray(found).astype("f4") - np.asarray(expected).astype("f4")).max() < 0.05
     assert weights_by_path(mapped)["transformer/embeddings/word/embeddings"].numpy().dtype == ml_dtypes.bfloat16
     for dtype in ("float32", "mixed_bfloat16", None):
-        message = r'has bfloat16, and the model would have float32\. Load with dtype="bfloat16", or .*rewrite_checkp'
+        message = r'has bfloat16, and the model would have float32\. Load with dtype="bfloat16", or .*convert_checkp'
         with pytest.raises(ArgumentError, match=message):
-            load(tmp_path, dtype=dtype, memory_map=True)
-    assert load(tmp_path, dtype="auto", memory_map=True).dtype == "bfloat16"
+            load(tmp_path / "new", dtype=dtype, memory_map=True)
+    assert load(tmp_path / "new", dtype="auto", memory_map=True).dtype == "bfloat16"
     # The files are those of the variables, whatever is computed with.
     assert (
         load(folder, dtype="mixed_bfloat16", memory_map=True)(random_inputs(loaded.config)).logits.dtype == "bfloat16"

@@ -7,7 +7,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +195,20 @@ class TensorEntry:
         steps = sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
         return self.offset, self.offset + (steps + 1) * self.dtype.itemsize
 
+    def turned(self) -> "TensorEntry":
+        """Returns the transposed matrix."""
+        rows, columns = self.shape
+        # Of a contiguous matrix, or back to one.
+        strides = (1, columns) if self.strides is None else None
+        return replace(self, shape=(columns, rows), strides=strides)
+
+    @property
+    def _is_turned(self) -> bool:
+        """Whether the tensor is the transposed matrix of a contiguous one."""
+        return (
+            len(self.shape) == 2 and self.strides == (1, self.shape[0]) and not (self.swap and self.dtype.itemsize > 1)
+        )
+
     def check(self, name: str) -> None:
         """Checks that the tensor lies inside the file and that reading it takes no more memory than it should.
 
@@ -254,6 +268,9 @@ class TensorEntry:
             self._check_bytes()
             self._fill(0, array)
             return
+        if self._is_turned:
+            self.turned().read_into(array.T)
+            return
         start = 0
         for part in self.parts(_READ_BYTES):
             _copy_rows(part, array[start : start + len(part)] if self.shape else array)
@@ -269,6 +286,11 @@ class TensorEntry:
             CorruptFileError: the checksum of its bytes differs, or the file has become shorter.
             InputError: the file was closed.
         """
+        if self._is_turned:
+            whole = np.empty(self.shape, self.dtype)
+            self.read_into(whole)
+            yield whole
+            return
         if not self._is_plain or not self.shape or not self.nbytes:
             yield self.read()
             self.file.release(*self.span)
@@ -317,6 +339,34 @@ class TensorEntry:
     def _check_bytes(self) -> None:
         if self.checksum is not None:
             self.checksum.check()
+
+
+@dataclass(frozen=True)
+class ZerosEntry(TensorEntry):
+    """A tensor of zeros that a file does not hold, and that the model it is for has. Its `offset` means nothing."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """No bytes."""
+        return self.offset, self.offset
+
+    def read(self) -> np.ndarray:
+        """Returns the zeros, read-only."""
+        array = np.zeros(self.shape, self.dtype)
+        array.flags.writeable = False
+        return array
+
+    def read_into(self, array: np.ndarray) -> None:
+        """Fills an array of its shape with zeros."""
+        array[...] = 0
+
+    def parts(self, max_bytes: int) -> Iterator[np.ndarray]:
+        """Yields the tensor whole, which is small."""
+        yield self.read()
+
+    def view(self, alignment: int) -> np.ndarray | None:
+        """Returns None, as there is nothing to look at."""
+        return None
 
 
 def _copy_rows(rows: np.ndarray, out: np.ndarray) -> None:

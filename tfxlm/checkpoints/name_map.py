@@ -119,9 +119,9 @@ class NameMap:
         self.tied = {item.tensor: item.to for item in tied}
         self.ignored = tuple(ignored)
         self.prefix = prefix
-        self._by_variable = _Table((rule.variable, rule) for rule in self.rules)
-        self._by_tensor = _Table((rule.tensor, rule) for rule in self.rules)
-        self._ignored = _Table((item.pattern, item) for item in self.ignored)
+        self._by_variable = Table((rule.variable, rule) for rule in self.rules)
+        self._by_tensor = Table((rule.tensor, rule) for rule in self.rules)
+        self._ignored = Table((item.pattern, item) for item in self.ignored)
         self._check()
 
     def tensor_name(self, variable_path: str) -> str:
@@ -211,7 +211,7 @@ class NameMap:
             raise InputError(f"A tensor is tied to '{unknown[0]}', for which there is no rule.")
 
 
-class _Table(Generic[T]):
+class Table(Generic[T]):
     """Templates looked up by name: every number in a name is blanked, which leaves a handful of candidates."""
 
     def __init__(self, items: Iterable[tuple[str, T]]) -> None:

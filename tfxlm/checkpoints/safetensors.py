@@ -33,6 +33,8 @@ DTYPES: dict[str, np.dtype] = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
+# By the names that options have for them.
+FLOATS: dict[str, np.dtype] = {dtype.name: dtype for dtype in DTYPES.values() if dtype.kind not in "iub"}
 # In the format, but with no use in the checkpoints of this family.
 _OTHER_DTYPES = {"U64", "U32", "U16", "C64", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F6_E2M3", "F6_E3M2", "F4"}
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from tfxlm.checkpoints import is_file, read_origin
 from tfxlm.configs.checks import (
     FLAG,
     INDEX,
@@ -282,13 +283,16 @@ class PreTrainedConfig:
         """Reads ``config.json`` from a folder or the Hugging Face hub.
 
         Args:
-            pretrained_model_name_or_path: folder, or name of a hub repository.
+            pretrained_model_name_or_path: folder, or name of a hub repository; or a file of another program, ``.pth``
+                of the original XLM or ``model.pt`` of fairseq, of whose settings the configuration is made.
             **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`, `force_download`; anything
                 else replaces a field of the configuration.
 
         Raises:
             CheckpointNotFoundError: when there is no such folder, repository or file.
             CorruptFileError: when the file is not a JSON object.
+            UnsafeFileError, UnsupportedFileError: when a file of another program asks for more than weights, or has
+                another layout.
             ConfigError: when the file describes another kind of model, or a field is invalid.
             ArgumentError: when options contradict each other, or one cannot be followed.
             InputError: when `pretrained_model_name_or_path` is neither a path nor a name.
@@ -336,17 +340,18 @@ def _default(field: dataclasses.Field) -> Any:
 
 
 def read_config(name_or_path: str | Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Reads ``config.json`` from a folder or the Hugging Face hub.
+    """Reads ``config.json`` from a folder or the Hugging Face hub, or makes it of the checkpoint of another program.
 
     Args:
-        name_or_path: folder, or name of a hub repository.
+        name_or_path: folder, file with weights, or name of a hub repository.
         options: those about files are taken out of it.
 
     Returns:
         The content of the file, and `name_or_path`.
 
     Raises:
-        CheckpointNotFoundError, CorruptFileError, ArgumentError, InputError: see `PreTrainedConfig.from_pretrained`.
+        CheckpointNotFoundError, CorruptFileError, UnsafeFileError, UnsupportedFileError, ArgumentError, InputError: see
+            `PreTrainedConfig.from_pretrained`.
     """
     if not isinstance(name_or_path, str | os.PathLike):
         raise InputError(
@@ -354,7 +359,13 @@ def read_config(name_or_path: str | Path, options: dict[str, Any]) -> dict[str, 
             "configuration, call its class, such as XLMConfig(...)."
         )
     hub = pop_hub_options(options)
-    folder = resolve_folder(name_or_path, patterns=[CONFIG_FILE], **hub)
-    values = read_json(folder / CONFIG_FILE)
+    given = Path(name_or_path).expanduser()
+    named = is_file(given)
+    folder = given.parent if named else resolve_folder(name_or_path, patterns=[CONFIG_FILE], **hub)
+    path = given if named and given.name.endswith(CONFIG_FILE) else folder / CONFIG_FILE
+    # A checkpoint that is named speaks for itself if it can; in a folder, the configuration comes first.
+    is_original = path != given if named else not path.is_file()
+    origin = read_origin(name_or_path, **hub) if is_original else None
+    values = dict(read_json(path) if origin is None else origin.config)
     values.pop("_name_or_path", None)  # where the file was before
     return {**values, "name_or_path": str(name_or_path)}

@@ -25,13 +25,12 @@ from tfxlm.checkpoints import (
     NameMap,
     Source,
     Transform,
+    find_weights,
     open_checkpoint,
     plan,
-    weight_files,
     write_checkpoint,
 )
 from tfxlm.errors import ArgumentError, InputError
-from tfxlm.files import resolve_folder
 from tfxlm.layers import Dense, file_layout
 from tfxlm.models.options import Loading
 
@@ -47,18 +46,6 @@ def weights_by_path(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns the weights by their path inside the model, such as ``transformer/embeddings/word/embeddings``."""
     root = len(model.path) + 1
     return {weight.path[root:]: weight for weight in model.weights}
-
-
-def find_weights(name_or_path: str | Path, loading: Loading) -> Path:
-    """Returns the local folder with the weights, downloading those of the first format that there is of them."""
-    names = list(weight_files(**loading.weights))
-    for whole, index in zip(names[::2], names[1::2], strict=True):
-        stem, _, ending = whole.rpartition(".")
-        patterns = (whole, f"{stem}-*.{ending}", index)
-        folder = resolve_folder(name_or_path, patterns=patterns, **loading.hub)
-        if any(any(folder.glob(pattern)) for pattern in patterns):
-            break
-    return folder
 
 
 def load(
@@ -85,9 +72,9 @@ def load(
         raise ArgumentError(
             f"memory_map=True needs Keras's TensorFlow backend, and this is {keras.backend.backend()}. Leave it out."
         )
-    folder = find_weights(name_or_path, loading)
+    path = find_weights(name_or_path, **loading.weights, **loading.hub)
     options = {**loading.weights, "copy_on_write": mapped}
-    with open_checkpoint(folder, **options) as checkpoint, backend.device_scope(loading.device):
+    with open_checkpoint(path, **options) as checkpoint, backend.device_scope(loading.device):
         with backend.deferred_variables() as fill, file_layout() if mapped else nullcontext():
             model = make_model()
         weights = weights_by_path(model)
@@ -152,7 +139,7 @@ def _check_dtype(checkpoint: Checkpoint, sources: Iterable[Source], dtype: str) 
     if stored != dtype:
         raise ArgumentError(
             f"memory_map=True takes weights as they are: '{checkpoint.path}' has {stored}, and the model would have "
-            f'{dtype}. Load with dtype="{stored}", or write the checkpoint anew: tfxlm.rewrite_checkpoint(folder, '
+            f'{dtype}. Load with dtype="{stored}", or write the checkpoint anew: tfxlm.convert_checkpoint(folder, '
             f'new_folder, dtype="{dtype}").'
         )
 
@@ -170,7 +157,7 @@ def _with_copies(report: LoadReport, copied: list[str], checkpoint: Checkpoint) 
         (checkpoint.size - size) / 1e6,
         size / 1e6,
         backend.ALIGNMENT,
-        " tfxlm.rewrite_checkpoint(folder, new_folder) writes it so that all of it can be mapped." if much else "",
+        " tfxlm.convert_checkpoint(folder, new_folder) writes it so that all of it can be mapped." if much else "",
     )
     return replace(report, copied=tuple(copied), copied_bytes=size)
 

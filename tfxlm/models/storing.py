@@ -65,7 +65,7 @@ class StorableModel(AlterableModel):
         model may be larger than memory, and several processes share one copy. That is for computing answers on the
         CPU: such a model cannot be trained, quantized or given LoRA, and dense kernels are (out, in) in its variables.
         `dtype` must be the file's. Tensors that do not start at a multiple of 64 bytes are copied (`report.copied`);
-        `tfxlm.rewrite_checkpoint` and `save_pretrained` write files without such, where sizes allow it. The files must
+        `tfxlm.convert_checkpoint` and `save_pretrained` write files without such, where sizes allow it. The files must
         stay as they are while the model lives: one that gets shorter takes the process down.
 
         Returns:

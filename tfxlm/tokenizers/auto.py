@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfxlm.checkpoints import Origin, is_file, read_origin
 from tfxlm.configs.families import family_of
 from tfxlm.configs.hub_options import pop_hub_options
 from tfxlm.errors import ArgumentError, TokenizerError
@@ -18,18 +19,22 @@ TOKENIZER_CLASSES: Mapping[str, type[Tokenizer]] = {
 }
 
 
-def tokenizer_class_for(folder: Path) -> type[Tokenizer]:
+def tokenizer_class_for(folder: Path, origin: Origin | None = None) -> type[Tokenizer]:
     """Returns the class for the tokenizer in a folder.
 
-    The first of these that says something decides: ``tokenizer_class`` in ``tokenizer_config.json``; the same in
-    ``config.json``; its ``architectures`` and ``model_type``; the vocabulary files that are there.
+    The first of these that says something decides: the checkpoint of another program; ``tokenizer_class`` in
+    ``tokenizer_config.json``; the same in ``config.json``; its ``architectures`` and ``model_type``; the vocabulary
+    files that are there.
 
     Args:
         folder: the folder.
+        origin: what the checkpoint of another program says of its model, where that is to count.
 
     Raises:
         TokenizerError: there is no class for it, or a file is malformed.
     """
+    if origin is not None:
+        return _class_of(origin.config, origin.program, folder)
     model = storage.read_optional(folder / storage.MODEL_FILE)
     settings = storage.read_optional(folder / storage.SETTINGS_FILE)
     for source, content in ((storage.SETTINGS_FILE, settings), (storage.MODEL_FILE, model)):
@@ -38,17 +43,21 @@ def tokenizer_class_for(folder: Path) -> type[Tokenizer]:
             return TOKENIZER_CLASSES[name]
         if name and name not in storage.ANY_CLASS:
             raise _none_for(folder, f"tokenizer_class {content['tokenizer_class']!r} in {source}")
-    model_type, evidence = family_of(model)
-    if model_type is not None:
-        for found in TOKENIZER_CLASSES.values():
-            if model_type in found.model_types:
-                return found
-        raise _none_for(folder, f"{evidence} in {storage.MODEL_FILE}")
+    if family_of(model)[0] is not None:
+        return _class_of(model, storage.MODEL_FILE, folder)
     for found in TOKENIZER_CLASSES.values():
         for choice in found.vocabulary_files:
             if all((folder / name).is_file() for name in choice.values()):
                 return found
     raise _none_for(folder, f"no {storage.SETTINGS_FILE} or {storage.MODEL_FILE} that names one, nor its vocabulary")
+
+
+def _class_of(model: Mapping[str, Any], source: str, folder: Path) -> type[Tokenizer]:
+    model_type, evidence = family_of(model)
+    for found in TOKENIZER_CLASSES.values():
+        if model_type in found.model_types:
+            return found
+    raise _none_for(folder, f"{evidence} in {source}")
 
 
 def _none_for(folder: Path, found: str) -> TokenizerError:
@@ -80,7 +89,8 @@ class AutoTokenizer:
         """Loads a tokenizer from a folder or from the hub.
 
         Args:
-            name_or_path: a folder with the files of a tokenizer, or a hub name.
+            name_or_path: a folder with the files of a tokenizer, or a hub name; or the checkpoint of another program,
+                see `Tokenizer.from_pretrained`.
             **options: see `Tokenizer.from_pretrained`, which also lists what is raised.
 
         Returns:
@@ -89,6 +99,9 @@ class AutoTokenizer:
         hub = pop_hub_options(options)
         choices = [choice for known in TOKENIZER_CLASSES.values() for choice in known.vocabulary_files]
         folder = storage.find_folder(name_or_path, choices, **hub)
-        tokenizer = tokenizer_class_for(folder).from_pretrained(folder, **options)
+        has_own = any(storage.vocabulary_paths(folder, known.vocabulary_files) for known in TOKENIZER_CLASSES.values())
+        origin = read_origin(name_or_path, **hub) if is_file(name_or_path) or not has_own else None
+        found = tokenizer_class_for(folder, origin)
+        tokenizer = found.from_pretrained(folder if origin is None else name_or_path, **options)
         tokenizer.name_or_path = os.fspath(name_or_path)
         return tokenizer

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tfxlm import files
+from tfxlm.checkpoints import is_file
 from tfxlm.configs.hub_options import Limits, pop_hub_options, pop_limited
 from tfxlm.errors import InputError
 from tfxlm.tokenizers import arguments, detokenize, storage
@@ -108,11 +109,19 @@ class Tokenizer(Batching):
         return self.save_vocabulary(save_directory, filename_prefix)
 
     @classmethod
+    def _original_files(
+        cls, name_or_path: str | os.PathLike[str], options: Mapping[str, Any], hub: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """Returns the arguments that the files of another program give; None where there are none that are known."""
+        return None
+
+    @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
         """Loads a tokenizer from a folder or from the hub.
 
         Args:
-            name_or_path: a folder with the vocabulary files, or a hub name.
+            name_or_path: a folder with the vocabulary files, or a hub name; also a checkpoint of the original XLM
+                (``.pth``), which has its vocabulary inside and its ``codes_*`` beside it, or of fairseq.
             **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir` and `force_download`, as for
                 models; and arguments of the constructor, or entries of ``tokenizer_config.json``, that replace what
                 the files say. `use_fast`, `config`, `trust_remote_code` and the like are taken and mean nothing.
@@ -130,11 +139,15 @@ class Tokenizer(Batching):
         hub = pop_hub_options(options)
         pop_limited(options, {name: limit for name, limit in cls.limited_options.items() if name not in names})
         folder = storage.find_folder(name_or_path, cls.vocabulary_files, **hub)
-        paths = storage.vocabulary_paths(folder, cls.vocabulary_files, name_or_path)
         sources = {argument for choice in cls.vocabulary_files for argument in choice}
+        vocabulary: Mapping[str, Any] | None = storage.vocabulary_paths(folder, cls.vocabulary_files)
+        if vocabulary is None or is_file(name_or_path):
+            vocabulary = cls._original_files(name_or_path, options, hub) or vocabulary
+        if vocabulary is None:
+            raise storage.missing_files(folder, cls.vocabulary_files, name_or_path)
         settings = storage.read_settings(folder, cls.__name__)
         # A path in a file is that of the machine it was written on.
-        settings = {name: value for name, value in settings.items() if name not in sources} | paths
+        settings = {name: value for name, value in settings.items() if name not in sources} | dict(vocabulary)
         settings |= arguments.known_options(options, names | settings.keys(), cls.__name__)
         tokenizer = cls(**{name: value for name, value in settings.items() if name in names})
         # What a file holds besides is no option, but is written back.

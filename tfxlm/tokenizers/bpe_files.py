@@ -58,20 +58,20 @@ def read_merges(path: str | os.PathLike[str]) -> list[Merge]:
         CheckpointNotFoundError: there is no such file.
         TokenizerError: it is not UTF-8, too large, or has more than one malformed row in a thousand.
     """
-    rows = _rows(path)
-    if rows and rows[0].startswith("#version"):
-        rows = rows[1:]
+    lines = rows(path)
+    if lines and lines[0].startswith("#version"):
+        lines = lines[1:]
     merges: list[Merge] = []
     malformed: list[str] = []
-    for row in rows:
+    for row in lines:
         columns = row.split(" ")
         if len(columns) in (2, 3) and columns == row.split():  # not so if a piece is or has white space
             merges.append((columns[0], columns[1]))
         else:
             malformed.append(row)
-    if len(malformed) * _TOLERATED_ROWS > len(rows):
+    if len(malformed) * _TOLERATED_ROWS > len(lines):
         raise TokenizerError(
-            f"'{path}' is not a list of merges: {len(malformed)} of {len(rows)} rows are malformed, the first being "
+            f"'{path}' is not a list of merges: {len(malformed)} of {len(lines)} rows are malformed, the first being "
             f"{malformed[0]!r:.80}. A row has two pieces separated by a space, and perhaps a count."
         )
     return merges
@@ -104,8 +104,8 @@ def read_fastbpe_vocabulary(
         TokenizerError: the file has no rows of this form.
         InputError: `size` does not fit the file.
     """
-    rows = [row.split(" ") for row in _rows(path)]
-    words = list(dict.fromkeys(row[0] for row in rows if len(row) == 2 and row[0] and row[1].isdigit()))
+    columns = [row.split(" ") for row in rows(path)]
+    words = list(dict.fromkeys(row[0] for row in columns if len(row) == 2 and row[0] and row[1].isdigit()))
     if not words:
         raise TokenizerError(f"'{path}' has no rows of a piece and its count. Pass the file named vocab_*.")
     if size is not None and not len(special_tokens) < size <= len(special_tokens) + len(words):
@@ -113,16 +113,34 @@ def read_fastbpe_vocabulary(
             f"vocab_size={size} does not fit '{path}', which has {len(words)} pieces beside {len(special_tokens)} "
             "special tokens."
         )
+    return by_piece([*special_tokens, *words][:size], special_tokens)
+
+
+def by_piece(words: Sequence[str], special_tokens: Sequence[str]) -> dict[str, int]:
+    """Returns the ids of pieces by their names here.
+
+    Args:
+        words: the pieces by id, as fastBPE spells them: those that continue end in ``@@``. The first are the special
+            tokens.
+        special_tokens: these.
+
+    Returns:
+        Id by piece; words that end have `END_OF_WORD`. Where two become one, the first counts.
+    """
     vocabulary = {token: index for index, token in enumerate(special_tokens)}
-    for index, word in enumerate(words, start=len(special_tokens)):
-        if size is not None and index >= size:
-            break
+    for index, word in enumerate(words[len(special_tokens) :], start=len(special_tokens)):
         piece = word.removesuffix(_CONTINUES) if word.endswith(_CONTINUES) else word + END_OF_WORD
         vocabulary.setdefault(piece, index)
     return vocabulary
 
 
-def _rows(path: str | os.PathLike[str]) -> list[str]:
+def rows(path: str | os.PathLike[str]) -> list[str]:
+    """Returns the rows of a list that are not empty.
+
+    Raises:
+        CheckpointNotFoundError: there is no such file.
+        TokenizerError: it is not UTF-8, or too large.
+    """
     path = Path(path)
     if not path.is_file():
         raise CheckpointNotFoundError(f"There is no file '{path}'. Name the file that the tokenizer came with.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfxlm import files
+from tfxlm.checkpoints import is_file
 from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, TokenizerError
 from tfxlm.tokenizers.special_tokens import ADDITIONAL, ROLES, SpecialTokens
 
@@ -28,38 +29,48 @@ def find_folder(name_or_path: str | os.PathLike[str], choices: Choices, **hub: A
     """Finds the folder of a tokenizer, and downloads what there may be in it.
 
     Args:
-        name_or_path: a folder or a hub name.
+        name_or_path: a folder, a file in it, or a hub name.
         choices: the vocabulary files, in each of the forms that they may have.
         **hub: options of `files.resolve_folder`.
 
     Raises:
         CheckpointNotFoundError: the folder or the repository does not exist.
     """
+    if is_file(name_or_path):  # a checkpoint: its tokenizer is beside it
+        return Path(name_or_path).expanduser().parent
     names = [name for choice in choices for name in choice.values()]
     settings = (SETTINGS_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE, MODEL_FILE)
     return files.resolve_folder(name_or_path, patterns=list(dict.fromkeys((*names, *settings))), **hub)
 
 
-def vocabulary_paths(folder: Path, choices: Choices, name_or_path: str | os.PathLike[str]) -> dict[str, Path]:
+def vocabulary_paths(folder: Path, choices: Choices) -> dict[str, Path] | None:
     """Returns the paths of the vocabulary files by argument, in the first form that is whole.
 
     Args:
         folder: the folder of the tokenizer.
         choices: the vocabulary files, in each of the forms that they may have.
-        name_or_path: what the caller named, for the message.
 
-    Raises:
-        CheckpointNotFoundError: files are missing in every form.
+    Returns:
+        The paths; None when files are missing in every form.
     """
-    missing: list[str] = []
     for choice in choices:
-        absent = [name for name in choice.values() if not (folder / name).is_file()]
-        if not absent:
+        if all((folder / name).is_file() for name in choice.values()):
             return {argument: folder / name for argument, name in choice.items()}
-        missing.append(" and no ".join(absent))
-    needed = "which the tokenizer needs" if len(missing) == 1 else "one of which the tokenizer needs"
-    raise CheckpointNotFoundError(
-        f"'{name_or_path}' has no {' and no '.join(missing)}, {needed}. Copy the tokenizer's files into the folder, or "
+    return None
+
+
+def missing_files(folder: Path, choices: Choices, name_or_path: str | os.PathLike[str]) -> CheckpointNotFoundError:
+    """Returns the error for a folder without vocabulary files.
+
+    Args:
+        folder: the folder of the tokenizer.
+        choices: the vocabulary files, in each of the forms that they may have.
+        name_or_path: what the caller named.
+    """
+    absent = [" and no ".join(name for name in choice.values() if not (folder / name).is_file()) for choice in choices]
+    needed = "which the tokenizer needs" if len(absent) == 1 else "one of which the tokenizer needs"
+    return CheckpointNotFoundError(
+        f"'{name_or_path}' has no {' and no '.join(absent)}, {needed}. Copy the tokenizer's files into the folder, or "
         "name the folder that has them."
     )
 

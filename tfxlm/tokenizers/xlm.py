@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from tfxlm import files
 from tfxlm.errors import InputError
-from tfxlm.tokenizers import arguments, bpe_files, detokenize, storage
+from tfxlm.tokenizers import arguments, bpe_files, detokenize, originals, storage
 from tfxlm.tokenizers.alignment import AlignedText, covered
 from tfxlm.tokenizers.base import Tokenizer
 from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder, Merge
@@ -175,6 +175,13 @@ class XLMTokenizer(Tokenizer):
         """
         pieces = bpe_files.read_fastbpe_vocabulary(vocab_file, FIRST_TOKENS, vocab_size)
         return cls(pieces, bpe_files.read_merges(codes_file), **options)
+
+    @classmethod
+    def _original_files(
+        cls, name_or_path: str | os.PathLike[str], options: Mapping[str, Any], hub: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        given = {name: options[name] for name in ("merges_file", "preprocessing") if name in options}
+        return originals.xlm_files(name_or_path, FIRST_TOKENS, **given, **hub)
 
     def __repr__(self) -> str:
         return (

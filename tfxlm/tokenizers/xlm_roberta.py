@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from tfxlm import files
 from tfxlm.configs.hub_options import Limits
 from tfxlm.errors import InputError, TokenizerError
-from tfxlm.tokenizers import arguments, sentence_pieces, storage, unigram_file
+from tfxlm.tokenizers import arguments, originals, sentence_pieces, storage, unigram_file
 from tfxlm.tokenizers.alignment import AlignedText, covered
 from tfxlm.tokenizers.base import Tokenizer
 from tfxlm.tokenizers.piece_ids import FAIRSEQ
@@ -133,6 +134,16 @@ class XLMRobertaTokenizer(Tokenizer):
             },
             lower_case=False,
         )
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
+        """Loads a tokenizer from a folder or from the hub; see `Tokenizer.from_pretrained`."""
+        tokenizer = super().from_pretrained(name_or_path, **options)
+        folder = Path(name_or_path).expanduser()
+        dictionary = (folder.parent if folder.is_file() else folder) / originals.DICTIONARY
+        if dictionary.is_file():
+            originals.check_dictionary(dictionary, tokenizer._model.names[len(FAIRSEQ.own) :])
+        return tokenizer
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(vocab_size={self.vocab_size})"

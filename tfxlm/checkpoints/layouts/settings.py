@@ -1,0 +1,83 @@
+"""What the programs' files have in common: tensors among other things, and settings in several forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfxlm.checkpoints.arrays import MappedFile, TensorEntry
+from tfxlm.checkpoints.pickle_values import Record
+from tfxlm.checkpoints.torch_files import check_tensors
+from tfxlm.errors import UnsupportedFileError
+
+# What data parallel training in PyTorch puts in front of every name.
+_WRAPPER = "module."
+
+
+def tensors_of(file: MappedFile, content: Mapping[Any, Any], key: str) -> dict[str, TensorEntry]:
+    """Returns the state dict under a key, without the prefix of data parallel training.
+
+    Raises:
+        UnsupportedFileError: there is something else.
+    """
+    state = content[key]
+    entries = state.items() if type(state) is dict else ()
+    if not entries or not all(type(name) is str and type(entry) is TensorEntry for name, entry in entries):
+        raise UnsupportedFileError(
+            f"'{file.path}' should hold a state dict under '{key}', a mapping from names to tensors, but holds "
+            f"{_described(state)}. Save the model's `state_dict()` there."
+        )
+    wrapped = all(name.startswith(_WRAPPER) for name, _ in entries)
+    tensors = {name.removeprefix(_WRAPPER) if wrapped else name: entry for name, entry in entries}
+    check_tensors(file, tensors)
+    return tensors
+
+
+def settings_of(value: Any) -> dict[str, Any]:
+    """Returns settings by name, whether they are stored as a dict or as an argparse.Namespace; others have none."""
+    found = value.state if type(value) is Record else value
+    return {name: _plain(item) for name, item in found.items() if type(name) is str} if type(found) is dict else {}
+
+
+def other_keys(content: Mapping[Any, Any], *known: str) -> tuple[str, ...]:
+    """Returns the keys of a file that are not among those known, as text for people."""
+    return tuple(f"{key}"[:60] for key in content if key not in known)
+
+
+def count(names: Mapping[str, Any], before: str, after: str) -> int:
+    """Counts the tensors whose name is a number between two texts; those of a model's layers."""
+    numbers = {
+        name[len(before) : len(name) - len(after)] for name in names if name.startswith(before) and name.endswith(after)
+    }
+    return sum(number.isdecimal() for number in numbers)
+
+
+def rows_and_columns(path: Path, tensors: Mapping[str, TensorEntry], name: str) -> tuple[int, int]:
+    """Returns the two sizes of a matrix.
+
+    Raises:
+        UnsupportedFileError: there is no matrix of that name.
+    """
+    shape = tensors[name].shape if name in tensors else None
+    if shape is None or len(shape) != 2:
+        found = (
+            f"one of shape {shape}" if shape is not None else f"{len(tensors)} others, such as '{next(iter(tensors))}'"
+        )
+        raise UnsupportedFileError(
+            f"'{path}' should hold a matrix '{name}', but holds {found}. It is not a model of this family."
+        )
+    return shape
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _described(value: Any) -> str:
+    if type(value) is dict:
+        odd = next((name for name, item in value.items() if type(item) is not TensorEntry), None)
+        return "an empty dict" if odd is None else f"a dict with other things, such as {odd!r:.60}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,220 @@
+"""Checkpoints written anew: in the layout of `transformers`, whatever they were, or as a Keras file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfxlm.checkpoints import FLOATS, Checkpoint, Lazy, Origin, find_weights, is_file, open_checkpoint, write_checkpoint
+from tfxlm.checkpoints.maps.families import NAME_MAPS
+from tfxlm.configs import CONFIG_FILE, AutoConfig
+from tfxlm.configs.families import family_of
+from tfxlm.configs.hub_options import pop_hub_options
+from tfxlm.errors import ArgumentError, CheckpointNotFoundError, InputError, OutputExistsError
+from tfxlm.files import atomic_file, atomic_folder, read_json, resolve_folder, write_json
+from tfxlm.tokenizers import AutoTokenizer
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+# How files with weights end, and those that list them.
+_WEIGHTS = (".safetensors", ".bin", ".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt", ".onnx", ".index.json")
+_PART_BYTES = 1 << 24
+# What goes with weights in a repository on the hub.
+_COMPANIONS = ("*.json", "*.txt", "*.model")
+_KERAS = ".keras"
+
+
+def convert_checkpoint(
+    source: str | Path,
+    target: str | Path,
+    *,
+    dtype: str | None = None,
+    max_shard_size: str | int = "5GB",
+    preprocessing: str | None = None,
+    variant: str | None = None,
+    use_safetensors: bool | None = None,
+    progress: Progress | None = None,
+    **hub: Any,
+) -> list[Path]:
+    """Writes a checkpoint anew: as a folder that `transformers` and this package read, or as a Keras file.
+
+    The folder has the weights as safetensors, in which every tensor starts at a multiple of 64 bytes whose size is
+    one, so that a model can be a memory map of it (``from_pretrained(target, memory_map=True)``); the configuration;
+    and the tokenizer. Weights are not changed but for `dtype`, and some megabytes of them are in memory at a time. The
+    folder appears when it is whole. What an interrupted conversion left is removed by the next one.
+
+    Args:
+        source: a folder, a file or a hub name, as `from_pretrained` takes it: safetensors or files of torch.save,
+            whole or sharded; ``.pth`` of the original XLM; ``model.pt`` of fairseq; ``tf_model.h5``.
+        target: the folder to make; or a file that ends in ``.keras``, which `keras.saving.load_model` reads.
+        dtype: "float32", "bfloat16", "float16" or "float64" for another dtype of the weights; theirs by default.
+        max_shard_size: largest size of the tensors in one file, in bytes or as ``"5GB"``.
+        preprocessing: of the tokenizer of an original XLM checkpoint: ``"hf"`` (the default) or ``"fair"``.
+        variant, use_safetensors: which weights of `source`, as `from_pretrained` takes them.
+        progress: called with the bytes that were read, and those that will be.
+        **hub: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`, `force_download`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: when `dtype` is none of these, or too narrow for the weights; or `max_shard_size` is no size.
+        CheckpointNotFoundError: when `source` holds no weights.
+        CorruptFileError, UnsafeFileError, UnsupportedFileError: when a file is broken, asks for more than weights, or
+            is of another kind.
+        ConfigError, TokenizerError: when the settings of another program make no valid configuration or tokenizer.
+        OutputExistsError: when `target` exists, or another process is writing it.
+
+    Example:
+        >>> import tfxlm  # doctest: +SKIP
+        >>> tfxlm.convert_checkpoint("mlm_tlm_xnli15_1024.pth", "xlm-xnli", dtype="float16")
+    """
+    if dtype is not None and dtype not in FLOATS:
+        raise InputError(f"dtype must be one of {', '.join(FLOATS)}, or None for that of the weights; got {dtype!r}.")
+    target, wanted = Path(target), pop_hub_options(hub)
+    if hub:
+        raise ArgumentError(
+            f"convert_checkpoint does not take {', '.join(hub)}. For what a model is to be, convert first and load the "
+            "result with such options."
+        )
+    hub = wanted
+    weights: dict[str, Any] = {"variant": variant, "use_safetensors": use_safetensors}
+    if target.suffix == _KERAS:
+        return [_write_keras(source, target, dtype, weights | hub)]
+    path = find_weights(source, **weights, **hub)
+    with open_checkpoint(path, **weights) as checkpoint, atomic_folder(target) as folder:
+        tensors = _lazy_tensors(checkpoint, _tied_names(checkpoint, path), dtype, progress)
+        write_checkpoint(folder, tensors, max_shard_size=max_shard_size)
+        if checkpoint.origin is None:
+            _copy_companions(source, path, folder, dtype, hub)
+        else:
+            _make_companions(source, checkpoint.origin, folder, dtype, {"preprocessing": preprocessing}, hub)
+    return sorted(target.iterdir())
+
+
+def _tied_names(checkpoint: Checkpoint, path: Path) -> dict[str, str]:
+    """Returns the tensors that repeat others in models of the checkpoint's family, by its configuration."""
+    config = checkpoint.origin.config if checkpoint.origin else _stored_config(path)
+    name_map = NAME_MAPS.get(str(family_of(config)[0]))
+    return {} if name_map is None else name_map.tied
+
+
+def _stored_config(path: Path) -> Mapping[str, Any]:
+    file = (path.parent if is_file(path) else path) / CONFIG_FILE
+    return read_json(file) if file.is_file() else {}
+
+
+def _lazy_tensors(
+    checkpoint: Checkpoint, tied: Mapping[str, str], dtype: str | None, progress: Progress | None
+) -> list[Lazy]:
+    """Returns what is to be written: all tensors, but for those that are others under a second name."""
+    names = [name for name in checkpoint if not checkpoint.is_same(name, tied.get(name, ""))]
+    count, done = sum(checkpoint.nbytes(name) for name in names), 0
+
+    def read(name: str, new: np.dtype) -> Iterator[np.ndarray]:
+        nonlocal done
+        for part in checkpoint.parts(name, _PART_BYTES):
+            yield _cast(name, part, new)
+            done += part.nbytes
+            if progress is not None:
+                progress(done, count)
+
+    tensors = []
+    for name in names:
+        info = checkpoint.info(name)
+        new = info.dtype if dtype is None or info.dtype.kind in "iub" else FLOATS[dtype]
+        # A number has no parts.
+        get = partial(read, name, new) if info.shape else partial(_only, read, name, new)
+        tensors.append(Lazy(name, info.shape, new, get))
+    return tensors
+
+
+def _only(read: Callable[[str, np.dtype], Iterator[np.ndarray]], name: str, new: np.dtype) -> np.ndarray:
+    (array,) = read(name, new)
+    return array
+
+
+def _cast(name: str, part: np.ndarray, new: np.dtype) -> np.ndarray:
+    """Returns values in another dtype.
+
+    Raises:
+        InputError: when they are too large for it.
+    """
+    if part.dtype == new:
+        return part
+    with np.errstate(over="ignore"):
+        cast = part.astype(new)
+    if new.itemsize < part.dtype.itemsize and not np.isfinite(cast).all() and np.isfinite(part).all():
+        raise InputError(
+            f"Tensor '{name}' has values up to {np.abs(part.astype(np.float64)).max():.3g}, too large for {new}. Use "
+            'dtype="bfloat16", which has the range of float32.'
+        )
+    return cast
+
+
+def _copy_companions(source: str | Path, path: Path, folder: Path, dtype: str | None, hub: Mapping[str, Any]) -> None:
+    """Copies the files beside the weights, and says in the configuration what dtype the weights have now."""
+    found = path.parent if is_file(path) else resolve_folder(source, patterns=_COMPANIONS, **hub)
+    for file in _beside_weights(found):
+        if file.name == CONFIG_FILE and dtype is not None:
+            config = read_json(file)
+            names = [name for name in ("dtype", "torch_dtype") if name in config] or ["torch_dtype"]
+            write_json(folder / file.name, {**config, **dict.fromkeys(names, dtype)})
+        else:
+            shutil.copyfile(file, folder / file.name)
+
+
+def _beside_weights(folder: Path) -> Iterable[Path]:
+    """Returns the files that are not weights."""
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.endswith(_WEIGHTS)]
+
+
+def _make_companions(
+    source: str | Path,
+    origin: Origin,
+    folder: Path,
+    dtype: str | None,
+    options: Mapping[str, Any],
+    hub: Mapping[str, Any],
+) -> None:
+    """Writes the configuration and the tokenizer of a checkpoint of another program."""
+    config = AutoConfig.from_pretrained(source, **hub)
+    if dtype is not None:
+        config = config.replace(dtype=dtype)
+    config.save_pretrained(folder)
+    for note in origin.notes:
+        logger.warning("%s: %s.", source, note)
+    try:
+        given = {name: value for name, value in options.items() if value is not None}
+        AutoTokenizer.from_pretrained(source, **given, **hub).save_pretrained(folder)
+    except CheckpointNotFoundError as error:
+        logger.warning("No tokenizer was written. %s", error)
+
+
+def _write_keras(source: str | Path, target: Path, dtype: str | None, options: Mapping[str, Any]) -> Path:
+    """Writes the model that a checkpoint names, as a Keras file."""
+    # The rest of this file needs no TensorFlow, which takes seconds to import.
+    from tfxlm import models
+
+    config = AutoConfig.from_pretrained(source, **options)
+    names = [f"TF{name.removeprefix('TF')}" for name in config.architectures or ()]
+    model_class = next((getattr(models, name) for name in names if hasattr(models, name)), models.TFAutoModel)
+    model = model_class.from_pretrained(source, config=config, dtype=dtype or config.dtype, **options)
+    if target.exists():
+        raise OutputExistsError(f"'{target}' exists already. Choose another name, or remove it first.")
+    with atomic_file(target) as temporary, tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        # Keras looks at the ending of the name.
+        written = Path(folder) / target.name
+        model.save(written)
+        os.replace(written, temporary)
+    return target

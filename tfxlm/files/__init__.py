@@ -1,0 +1,20 @@
+"""Folders on the hub or on disk, JSON, and writes that leave nothing half done.
+
+Paths in, paths out: nothing here knows what a model is.
+"""
+
+from tfxlm.files.hub import resolve_folder, upload_folder
+from tfxlm.files.reading import MAX_JSON_BYTES, describe_placeholder, read_json
+from tfxlm.files.writing import atomic_file, atomic_folder, make_folder, write_json
+
+__all__ = [
+    "MAX_JSON_BYTES",
+    "atomic_file",
+    "atomic_folder",
+    "describe_placeholder",
+    "make_folder",
+    "read_json",
+    "resolve_folder",
+    "upload_folder",
+    "write_json",
+]
