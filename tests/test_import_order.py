@@ -34,8 +34,8 @@ LINES = (
 )
 LINE_OF = {module: number for number, line in enumerate(LINES) for module in line}
 
-# `presets` holds released configurations: it is made of them.
-SAME_LINE = {("presets", "configs")}
+# `presets` is data, which configurations are compared with.
+SAME_LINE = {("configs", "presets")}
 
 # `Model.export` leads to the exporter: inside a function, as Keras's own method does.
 LATE = {("models/pretrained.py", "export")}

@@ -23,6 +23,7 @@ from tfxlm.configs.checks import (
     int_values,
     one_of,
 )
+from tfxlm.configs.corrections import correct_config, pop_corrections
 from tfxlm.configs.families import FAMILIES, family_of
 from tfxlm.configs.frozen import frozen, thawed
 from tfxlm.configs.hub_options import pop_hub_options
@@ -285,8 +286,9 @@ class PreTrainedConfig:
         Args:
             pretrained_model_name_or_path: folder, or name of a hub repository; or a file of another program, ``.pth``
                 of the original XLM or ``model.pt`` of fairseq, of whose settings the configuration is made.
-            **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`, `force_download`; anything
-                else replaces a field of the configuration.
+            **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`, `force_download`;
+                `corrections`: False leaves fields as they are stored that are wrong in a released checkpoint
+                (`tfxlm.presets`); anything else replaces a field of the configuration.
 
         Raises:
             CheckpointNotFoundError: when there is no such folder, repository or file.
@@ -358,7 +360,7 @@ def read_config(name_or_path: str | Path, options: dict[str, Any]) -> dict[str, 
             f"from_pretrained needs a folder or the name of a hub repository, got {name_or_path!r}. For a new "
             "configuration, call its class, such as XLMConfig(...)."
         )
-    hub = pop_hub_options(options)
+    hub, corrections = pop_hub_options(options), pop_corrections(options)
     given = Path(name_or_path).expanduser()
     named = is_file(given)
     folder = given.parent if named else resolve_folder(name_or_path, patterns=[CONFIG_FILE], **hub)
@@ -368,4 +370,6 @@ def read_config(name_or_path: str | Path, options: dict[str, Any]) -> dict[str, 
     origin = read_origin(name_or_path, **hub) if is_original else None
     values = dict(read_json(path) if origin is None else origin.config)
     values.pop("_name_or_path", None)  # where the file was before
+    if corrections:
+        values = correct_config(name_or_path, values)
     return {**values, "name_or_path": str(name_or_path)}

@@ -100,7 +100,8 @@ class AutoModelClass:
         """Loads a model from a folder or the Hugging Face hub; its configuration decides the class.
 
         Args:
-            pretrained_model_name_or_path: folder with ``config.json`` and weights, or name of a hub repository.
+            pretrained_model_name_or_path: folder with ``config.json`` and weights, name of a hub repository, or a
+                checkpoint of another program.
             *model_args: further positional arguments of the class.
             config: a configuration to use in place of the stored one, or where to read one.
             **options: see `TFPreTrainedModel.from_pretrained`, which also lists what is raised.
@@ -111,7 +112,8 @@ class AutoModelClass:
         path = pretrained_model_name_or_path
         if config is None or isinstance(config, str | Path):
             # Changes of fields are left to the class, so that its errors are those that a user of it sees.
-            config = AutoConfig.from_pretrained(config or path, **pop_loading(dict(options)).hub)
+            asked = pop_loading(dict(options))
+            config = AutoConfig.from_pretrained(config or path, corrections=asked.corrections, **asked.hub)
         return cls.class_for(config).from_pretrained(path, *model_args, config=config, **options)
 
 

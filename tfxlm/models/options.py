@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from tfxlm.configs.corrections import pop_corrections
 from tfxlm.configs.hub_options import Limits, pop_hub_options, pop_limited
 from tfxlm.errors import ArgumentError, ConfigError
 
@@ -50,6 +51,7 @@ class Loading:
         device: where variables go, such as "gpu:0"; None leaves it to the backend.
         dtype: Keras dtype or policy, "auto", or None.
         memory_map: whether variables are the memory of the files.
+        corrections: whether wrong fields of released configurations are put right.
     """
 
     hub: Mapping[str, Any]
@@ -57,6 +59,7 @@ class Loading:
     device: str | None
     dtype: Any
     memory_map: bool = False
+    corrections: bool = True
 
 
 def pop_loading(options: dict[str, Any]) -> Loading:
@@ -80,6 +83,7 @@ def pop_loading(options: dict[str, Any]) -> Loading:
         device="cpu:0" if memory_map else device,
         dtype=torch_dtype if dtype is None else dtype,
         memory_map=memory_map,
+        corrections=pop_corrections(options),
     )
 
 

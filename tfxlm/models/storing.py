@@ -44,8 +44,9 @@ class StorableModel(AlterableModel):
         """Loads a model from a folder or the Hugging Face hub, without PyTorch and without a second copy in memory.
 
         Args:
-            pretrained_model_name_or_path: folder with ``config.json`` and weights (safetensors or ``.bin``, whole or
-                sharded), or name of a hub repository.
+            pretrained_model_name_or_path: folder with ``config.json`` and weights (safetensors, ``.bin`` of any
+                version of PyTorch, or ``tf_model.h5``; whole or sharded); name of a hub repository; or a checkpoint of
+                another program: ``.pth`` of the original XLM, or ``model.pt`` of fairseq, or the folder of one.
             *model_args: what the class takes beside its configuration (`layer_options`), which may also be by name.
             config: a configuration to use in place of the stored one.
             ignore_mismatched_sizes: whether head weights of another shape are freshly initialised instead of refused.
@@ -57,6 +58,7 @@ class StorableModel(AlterableModel):
                 the file's; "auto" for the dtype that the configuration names; the global policy by default.
                 `device_map`: one device for all variables, such as "cpu" or "cuda:0"; "auto" leaves the choice.
                 `memory_map`: True makes the files' memory map the variables: see below.
+                `corrections`: False leaves fields of released configurations that are known to be wrong as they are.
                 Anything else replaces a field of the configuration, for example ``num_labels=3``. Options of
                 `transformers` that mean nothing here (`from_pt`, `low_cpu_mem_usage`, ...) have no effect, and those
                 that would mislead (`quantization_config`, `from_tf=True`, ...) are refused.
@@ -88,7 +90,9 @@ class StorableModel(AlterableModel):
         asked = pop_loading(options)
         own = {name: options.pop(name) for name in cls.layer_options if name in options}
         if config is None or isinstance(config, str | Path):
-            config = cls.config_class.from_pretrained(config or path, **asked.hub, **options)
+            config = cls.config_class.from_pretrained(
+                config or path, corrections=asked.corrections, **asked.hub, **options
+            )
         elif options:
             config = config.replace(**options)
         dtype = config.dtype if isinstance(asked.dtype, str) and asked.dtype == "auto" else asked.dtype

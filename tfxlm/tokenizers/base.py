@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from tfxlm import files
 from tfxlm.checkpoints import is_file
+from tfxlm.configs.corrections import pop_corrections
 from tfxlm.configs.hub_options import Limits, pop_hub_options, pop_limited
 from tfxlm.errors import InputError
 from tfxlm.tokenizers import arguments, detokenize, storage
@@ -116,6 +117,13 @@ class Tokenizer(Batching):
         return None
 
     @classmethod
+    def _corrected(
+        cls, name_or_path: str | os.PathLike[str], folder: Path, given: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Returns arguments that are true of a released tokenizer and that nobody gave; `given` are the others."""
+        return {}
+
+    @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
         """Loads a tokenizer from a folder or from the hub.
 
@@ -124,7 +132,8 @@ class Tokenizer(Batching):
                 (``.pth``), which has its vocabulary inside and its ``codes_*`` beside it, or of fairseq.
             **options: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir` and `force_download`, as for
                 models; and arguments of the constructor, or entries of ``tokenizer_config.json``, that replace what
-                the files say. `use_fast`, `config`, `trust_remote_code` and the like are taken and mean nothing.
+                the files say. `corrections`: False leaves what is not true of a released tokenizer. `use_fast`,
+                `config`, `trust_remote_code` and the like are taken and mean nothing.
 
         Returns:
             The tokenizer.
@@ -136,7 +145,7 @@ class Tokenizer(Batching):
             InputError: there is no option of a name.
         """
         names = cls.option_names()
-        hub = pop_hub_options(options)
+        hub, corrections = pop_hub_options(options), pop_corrections(options)
         pop_limited(options, {name: limit for name, limit in cls.limited_options.items() if name not in names})
         folder = storage.find_folder(name_or_path, cls.vocabulary_files, **hub)
         sources = {argument for choice in cls.vocabulary_files for argument in choice}
@@ -146,8 +155,10 @@ class Tokenizer(Batching):
         if vocabulary is None:
             raise storage.missing_files(folder, cls.vocabulary_files, name_or_path)
         settings = storage.read_settings(folder, cls.__name__)
+        corrected = cls._corrected(name_or_path, folder, settings | options) if corrections else {}
         # A path in a file is that of the machine it was written on.
-        settings = {name: value for name, value in settings.items() if name not in sources} | dict(vocabulary)
+        settings = {name: value for name, value in settings.items() if name not in sources}
+        settings = settings | dict(vocabulary) | dict(corrected)
         settings |= arguments.known_options(options, names | settings.keys(), cls.__name__)
         tokenizer = cls(**{name: value for name, value in settings.items() if name in names})
         # What a file holds besides is no option, but is written back.

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tfxlm import files
+from tfxlm.configs.corrections import correct_letters
 from tfxlm.errors import InputError
 from tfxlm.tokenizers import arguments, bpe_files, detokenize, originals, storage
 from tfxlm.tokenizers.alignment import AlignedText, covered
@@ -182,6 +184,13 @@ class XLMTokenizer(Tokenizer):
     ) -> Mapping[str, Any] | None:
         given = {name: options[name] for name in ("merges_file", "preprocessing") if name in options}
         return originals.xlm_files(name_or_path, FIRST_TOKENS, **given, **hub)
+
+    @classmethod
+    def _corrected(
+        cls, name_or_path: str | os.PathLike[str], folder: Path, given: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        model = storage.read_optional(folder / storage.MODEL_FILE)
+        return correct_letters(os.fspath(name_or_path), model, given, str(given.get("preprocessing") or "hf"))
 
     def __repr__(self) -> str:
         return (
