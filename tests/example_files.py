@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
+CHECKPOINT = ROOT / "examples" / "checkpoint"
 LANGUAGES = ("en", "de", "fr", "ru", "ar")
 
 

@@ -13,16 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from tfxlm import presets
 from tfxlm.checkpoints import FLOATS, Checkpoint, Lazy, Origin, find_weights, is_file, open_checkpoint, write_checkpoint
 from tfxlm.checkpoints.maps.families import NAME_MAPS
 from tfxlm.configs import CONFIG_FILE, AutoConfig
+from tfxlm.configs.corrections import correct_config
 from tfxlm.configs.families import family_of
 from tfxlm.configs.hub_options import pop_hub_options
 from tfxlm.errors import ArgumentError, CheckpointNotFoundError, InputError, OutputExistsError
 from tfxlm.files import atomic_file, atomic_folder, read_json, resolve_folder, write_json
 from tfxlm.tokenizers import AutoTokenizer
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("tfxlm")
 
 Progress = Callable[[int, int], None]
 
@@ -41,6 +43,7 @@ def convert_checkpoint(
     dtype: str | None = None,
     max_shard_size: str | int = "5GB",
     preprocessing: str | None = None,
+    corrections: bool = True,
     variant: str | None = None,
     use_safetensors: bool | None = None,
     progress: Progress | None = None,
@@ -60,6 +63,8 @@ def convert_checkpoint(
         dtype: "float32", "bfloat16", "float16" or "float64" for another dtype of the weights; theirs by default.
         max_shard_size: largest size of the tensors in one file, in bytes or as ``"5GB"``.
         preprocessing: of the tokenizer of an original XLM checkpoint: ``"hf"`` (the default) or ``"fair"``.
+        corrections: whether what the files of a released checkpoint get wrong (`tfxlm.presets`) is put right; the new
+            folder has another name, by which it would not be known.
         variant, use_safetensors: which weights of `source`, as `from_pretrained` takes them.
         progress: called with the bytes that were read, and those that will be.
         **hub: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`, `force_download`.
@@ -90,15 +95,17 @@ def convert_checkpoint(
     hub = wanted
     weights: dict[str, Any] = {"variant": variant, "use_safetensors": use_safetensors}
     if target.suffix == _KERAS:
-        return [_write_keras(source, target, dtype, weights | hub)]
+        return [_write_keras(source, target, dtype, weights | hub | {"corrections": corrections})]
     path = find_weights(source, **weights, **hub)
     with open_checkpoint(path, **weights) as checkpoint, atomic_folder(target) as folder:
         tensors = _lazy_tensors(checkpoint, _tied_names(checkpoint, path), dtype, progress)
         write_checkpoint(folder, tensors, max_shard_size=max_shard_size)
         if checkpoint.origin is None:
-            _copy_companions(source, path, folder, dtype, hub)
+            _copy_companions(source, path, folder, dtype, corrections, hub)
         else:
-            _make_companions(source, checkpoint.origin, folder, dtype, {"preprocessing": preprocessing}, hub)
+            given = {} if preprocessing is None else {"preprocessing": preprocessing}
+            options = {"corrections": corrections, **hub}
+            _make_companions(source, checkpoint.origin, folder, dtype, given, options)
     return sorted(target.iterdir())
 
 
@@ -162,16 +169,25 @@ def _cast(name: str, part: np.ndarray, new: np.dtype) -> np.ndarray:
     return cast
 
 
-def _copy_companions(source: str | Path, path: Path, folder: Path, dtype: str | None, hub: Mapping[str, Any]) -> None:
+def _copy_companions(
+    source: str | Path, path: Path, folder: Path, dtype: str | None, corrections: bool, hub: Mapping[str, Any]
+) -> None:
     """Copies the files beside the weights, and says in the configuration what dtype the weights have now."""
     found = path.parent if is_file(path) else resolve_folder(source, patterns=_COMPANIONS, **hub)
     for file in _beside_weights(found):
-        if file.name == CONFIG_FILE and dtype is not None:
-            config = read_json(file)
-            names = [name for name in ("dtype", "torch_dtype") if name in config] or ["torch_dtype"]
-            write_json(folder / file.name, {**config, **dict.fromkeys(names, dtype)})
-        else:
-            shutil.copyfile(file, folder / file.name)
+        shutil.copyfile(file, folder / file.name)
+    if not (folder / CONFIG_FILE).exists():
+        return
+    stored = read_json(folder / CONFIG_FILE)
+    config = correct_config(source, stored) if corrections else stored
+    if dtype is not None:
+        names = [name for name in ("dtype", "torch_dtype") if name in config] or ["torch_dtype"]
+        config = {**config, **dict.fromkeys(names, dtype)}
+    if config != stored:
+        write_json(folder / CONFIG_FILE, config)
+    released = presets.find(source, stored)
+    if corrections and released is not None and released.letters:
+        AutoTokenizer.from_pretrained(source, **hub).save_pretrained(folder)
 
 
 def _beside_weights(folder: Path) -> Iterable[Path]:
@@ -184,19 +200,16 @@ def _make_companions(
     origin: Origin,
     folder: Path,
     dtype: str | None,
+    given: Mapping[str, Any],
     options: Mapping[str, Any],
-    hub: Mapping[str, Any],
 ) -> None:
     """Writes the configuration and the tokenizer of a checkpoint of another program."""
-    config = AutoConfig.from_pretrained(source, **hub)
-    if dtype is not None:
-        config = config.replace(dtype=dtype)
-    config.save_pretrained(folder)
+    config = AutoConfig.from_pretrained(source, **options)
+    (config if dtype is None else config.replace(dtype=dtype)).save_pretrained(folder)
     for note in origin.notes:
-        logger.warning("%s: %s.", source, note)
+        logger.warning("'%s': %s.", source, note)
     try:
-        given = {name: value for name, value in options.items() if value is not None}
-        AutoTokenizer.from_pretrained(source, **given, **hub).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(source, **given, **options).save_pretrained(folder)
     except CheckpointNotFoundError as error:
         logger.warning("No tokenizer was written. %s", error)
 
@@ -206,7 +219,8 @@ def _write_keras(source: str | Path, target: Path, dtype: str | None, options: M
     # The rest of this file needs no TensorFlow, which takes seconds to import.
     from tfxlm import models
 
-    config = AutoConfig.from_pretrained(source, **options)
+    hub = {name: value for name, value in options.items() if name not in ("variant", "use_safetensors")}
+    config = AutoConfig.from_pretrained(source, **hub)
     names = [f"TF{name.removeprefix('TF')}" for name in config.architectures or ()]
     model_class = next((getattr(models, name) for name in names if hasattr(models, name)), models.TFAutoModel)
     model = model_class.from_pretrained(source, config=config, dtype=dtype or config.dtype, **options)

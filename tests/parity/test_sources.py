@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import transformers
 
 import tfxlm
 from tests.parity.classes import KINDS
@@ -105,7 +106,17 @@ def test_original_xlm(index: int, save: str, training: bool, tmp_path: Path) -> 
         assert getattr(config, field) == getattr(case.reference.config, field), field
     assert config.use_lang_emb == (config.n_langs > 1 and case.reference.config.use_lang_emb)
     assert config.lang2id == {f"l{number}": number for number in range(config.n_langs)}
+    found = tfxlm.inspect_checkpoint(path)
+    assert not found.problems, found.problems
+    assert found.languages == tuple(config.lang2id) and found.family == "xlm"
+    # A tied table counts once.
+    assert found.parameters == sum(parameter.numel() for parameter in case.reference.parameters())
     check_conversion(case, path, tmp_path)
+    tokens = [
+        tfxlm.XLMTokenizer.from_pretrained(folder).encode("the hand", lang="l0")
+        for folder in (path, tmp_path / "converted")
+    ]
+    assert tokens[0] == tokens[1]
 
 
 def test_original_xlm_with_an_adaptive_softmax(tmp_path: Path) -> None:
@@ -160,7 +171,33 @@ def test_fairseq(stem: str, task: str, layout: str, save: str, tmp_path: Path) -
     fields = ("num_attention_heads", "intermediate_size", "max_position_embeddings", "vocab_size", "num_hidden_layers")
     for field in (*fields, "hidden_size"):
         assert getattr(config, field) == getattr(case.reference.config, field), field
+    found = tfxlm.inspect_checkpoint(path / "model.pt")
+    assert [problem.partition(":")[0] for problem in found.problems] == ["no tokenizer"]
+    assert found.parameters == sum(parameter.numel() for parameter in case.reference.parameters())
     check_conversion(case, path / "model.pt", tmp_path)
+
+
+# The classes that TensorFlow had.
+IN_TENSORFLOW = [
+    name for name in KINDS if name.startswith(("XLMRoberta", "XLM")) and hasattr(transformers, f"TF{name}")
+]
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
+@pytest.mark.parametrize("name", IN_TENSORFLOW)
+def test_files_of_tensorflow_classes(name: str, sharded: bool, tmp_path: Path) -> None:
+    changes = {"position_embedding_type": "absolute"} if name.startswith("XLMRoberta") else {"causal": False}
+    case = make_case(name, 4, tmp_path / "reference", sinusoidal_embeddings=False, initializer_range=0.02, **changes)
+    theirs = getattr(transformers, f"TF{name}").from_pretrained(
+        tmp_path / "reference", from_pt=True, use_safetensors=False, **case.options
+    )
+    limit = {"max_shard_size": "2KB"} if sharded else {}
+    theirs.save_pretrained(tmp_path / "source", safe_serialization=False, **limit)
+    files = {path.name for path in (tmp_path / "source").iterdir()}
+    assert not any(file.endswith((".safetensors", ".bin")) for file in files)
+    assert ("tf_model.h5.index.json" in files) == sharded, files
+    check_source(case, tmp_path / "source", tmp_path)
+    check_conversion(case, tmp_path / "source", tmp_path)
 
 
 def test_places_in_files(tmp_path: Path) -> None:

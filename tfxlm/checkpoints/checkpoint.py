@@ -19,6 +19,7 @@ class Checkpoint:
         path: the weights file or index that was opened.
         files: the files that hold the tensors.
         unlisted: names of tensors that are in a file, but not in the index of a sharded checkpoint.
+        file_format: the format of the files, for people.
         origin: what the file of another program says of its model; None for files of `transformers`.
     """
 
@@ -28,11 +29,14 @@ class Checkpoint:
         files: tuple[MappedFile, ...],
         entries: dict[str, TensorEntry],
         unlisted: tuple[str, ...] = (),
+        *,
+        file_format: str = "",
         origin: Origin | None = None,
     ) -> None:
         self.path = path
         self.files = tuple(file.path for file in files)
         self.unlisted = unlisted
+        self.file_format = file_format
         self.origin = origin
         self._files = files
         self._entries = entries

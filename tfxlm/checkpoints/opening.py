@@ -21,14 +21,14 @@ _Opener = Callable[[Path], MappedFile]
 
 
 def _read_safetensors(file: MappedFile) -> Contents:
-    return Contents(read_safetensors(file))
+    return Contents(read_safetensors(file), "safetensors")
 
 
 def _read_h5(file: MappedFile) -> Contents:
     # h5py takes longer to import than all the rest of this.
     from tfxlm.checkpoints.layouts.tensorflow_files import read_h5
 
-    return Contents(read_h5(file))
+    return Contents(read_h5(file), "HDF5 of Keras 2")
 
 
 # File formats by the name of a whole file, in the order in which they are looked for.
@@ -215,13 +215,14 @@ def _map(path: Path, *, copy_on_write: bool, stack: ExitStack) -> MappedFile:
 def _open(path: Path, reader: Reader, map_file: _Opener) -> Checkpoint:
     file = map_file(path)
     contents = reader(file)
-    return Checkpoint(path, (file,), contents.tensors, origin=contents.origin)
+    return Checkpoint(path, (file,), contents.tensors, file_format=contents.file_format, origin=contents.origin)
 
 
 def _open_sharded(path: Path, reader: Reader, map_file: _Opener) -> Checkpoint:
     weight_map = read_index(path)
     files = {shard: map_file(shard) for shard in sorted(set(weight_map.values()))}
-    shards = {shard: reader(file).tensors for shard, file in files.items()}
+    contents = {shard: reader(file) for shard, file in files.items()}
+    shards = {shard: content.tensors for shard, content in contents.items()}
     absent = [name for name, shard in weight_map.items() if name not in shards[shard]]
     if absent:
         raise CorruptFileError(
@@ -230,4 +231,5 @@ def _open_sharded(path: Path, reader: Reader, map_file: _Opener) -> Checkpoint:
         )
     unlisted = tuple(name for shard in shards.values() for name in shard if name not in weight_map)
     entries = {name: shards[shard][name] for name, shard in weight_map.items()}
-    return Checkpoint(path, tuple(files.values()), entries, unlisted)
+    formats = {content.file_format for content in contents.values()}
+    return Checkpoint(path, tuple(files.values()), entries, unlisted, file_format=", ".join(sorted(formats)))

@@ -28,14 +28,20 @@ class Origin:
     notes: tuple[str, ...] = ()
 
 
+# What the reader of a layout finds in a file: the tensors, and what is said of their model.
+Found = tuple[dict[str, TensorEntry], Origin]
+
+
 @dataclass(frozen=True)
 class Contents:
     """The content of one file.
 
     Attributes:
         tensors: tensors by the name that `transformers` has for them.
+        file_format: the format of the file, for people.
         origin: for a file of another program, what it says of its model.
     """
 
     tensors: dict[str, TensorEntry]
+    file_format: str
     origin: Origin | None = None

@@ -10,18 +10,18 @@ from tfxlm.checkpoints.arrays import MappedFile, TensorEntry
 from tfxlm.checkpoints.torch_values import UnsupportedKindError
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
-# Whether a format begins like a file, and what reads the object in it.
-FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[MappedFile], Any]], ...] = (
-    (torch_zip.is_zip, torch_zip.read_zip),
-    (torch_legacy.is_legacy, torch_legacy.read_legacy),
-)
+# Formats for people, whether one begins like a file, and what reads the object in it.
+FORMATS: Mapping[str, tuple[Callable[[bytes], bool], Callable[[MappedFile], Any]]] = {
+    "torch.save, zip": (torch_zip.is_zip, torch_zip.read_zip),
+    "torch.save before version 1.6": (torch_legacy.is_legacy, torch_legacy.read_legacy),
+}
 # How much larger than their file all tensors together may be: tied ones may stand in it once under several names.
 _MOST_REPEATED = 4
 # A tape archive, in which torch saved before version 0.1.10, has this at a later place.
 _TAPE, _TAPE_AT = b"ustar", 257
 
 
-def read_torch_object(file: MappedFile) -> Any:
+def read_torch_object(file: MappedFile) -> tuple[Any, str]:
     """Reads what a file of torch.save holds, but for the numbers of its tensors.
 
     Args:
@@ -29,7 +29,7 @@ def read_torch_object(file: MappedFile) -> Any:
 
     Returns:
         The object: plain values, tuples, lists, sets and dicts of them, a `TensorEntry` for each tensor, and a `Record`
-        for each instance of one of the few classes that are known.
+        for each instance of one of the few classes that are known; and the format of the file.
 
     Raises:
         UnsafeFileError: the file tries to do more than hold tensors and settings.
@@ -37,10 +37,10 @@ def read_torch_object(file: MappedFile) -> Any:
         CorruptFileError: the file is truncated or contradicts itself.
     """
     head = file.map[:64]
-    for begins, reader in FORMATS:
+    for file_format, (begins, reader) in FORMATS.items():
         if begins(head):
             try:
-                return reader(file)
+                return reader(file), file_format
             except UnsupportedKindError as error:
                 raise UnsupportedFileError(
                     f"'{file.path}' holds {error}, which is not read here. Save plain tensors of numbers."

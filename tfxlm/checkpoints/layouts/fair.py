@@ -14,7 +14,7 @@ from typing import Any
 
 from tfxlm.checkpoints.arrays import MappedFile, TensorEntry
 from tfxlm.checkpoints.layouts.settings import count, other_keys, rows_and_columns, settings_of, tensors_of
-from tfxlm.checkpoints.origin import Contents, Origin
+from tfxlm.checkpoints.origin import Found, Origin
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
 PROGRAM = "XLM (FAIR)"
@@ -44,7 +44,7 @@ _FIELDS = {
 _ADAPTIVE = ("asm_cutoffs", "asm_div_value")
 
 
-def read(file: MappedFile, content: Mapping[Any, Any]) -> Contents | None:
+def read(file: MappedFile, content: Mapping[Any, Any]) -> Found | None:
     """Reads a checkpoint of the original code.
 
     Args:
@@ -52,7 +52,7 @@ def read(file: MappedFile, content: Mapping[Any, Any]) -> Contents | None:
         content: what it holds.
 
     Returns:
-        Its contents; None when the file is not one of that program.
+        Its tensors, and what it says of them; None when the file is not one of that program.
 
     Raises:
         UnsupportedFileError: it holds a model for translation, one with a memory, or no model.
@@ -93,7 +93,7 @@ def read(file: MappedFile, content: Mapping[Any, Any]) -> Contents | None:
         notes.append(f"the dictionary has {len(words)} words, and the model rows for the first {rows}: the rest is cut")
         words = words[:rows]
     tensors = {name if name.startswith(_HEAD) else _PREFIX + name: entry for name, entry in state.items()}
-    return Contents(tensors, Origin(PROGRAM, config, words, other_keys(content, *_KNOWN), tuple(notes)))
+    return tensors, Origin(PROGRAM, config, words, other_keys(content, *_KNOWN), tuple(notes))
 
 
 def _refuse_parts(path: Path, content: Mapping[Any, Any]) -> None:

@@ -15,7 +15,7 @@ from tfxlm.checkpoints.arrays import MappedFile, TensorEntry, ZerosEntry
 from tfxlm.checkpoints.layouts.settings import count, other_keys, rows_and_columns, settings_of, tensors_of
 from tfxlm.checkpoints.maps import fairseq as names
 from tfxlm.checkpoints.name_map import Table
-from tfxlm.checkpoints.origin import Contents, Origin
+from tfxlm.checkpoints.origin import Found, Origin
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
 PROGRAM = "fairseq"
@@ -35,7 +35,7 @@ _FIELDS = {
 _ACTIVATIONS = {"gelu": "gelu", "gelu_accurate": "gelu", "relu": "relu", "gelu_fast": "gelu_new"}
 
 
-def read(file: MappedFile, content: Mapping[Any, Any]) -> Contents | None:
+def read(file: MappedFile, content: Mapping[Any, Any]) -> Found | None:
     """Reads a checkpoint of fairseq.
 
     Args:
@@ -43,7 +43,7 @@ def read(file: MappedFile, content: Mapping[Any, Any]) -> Contents | None:
         content: what it holds.
 
     Returns:
-        Its contents; None when the file is not one of that program.
+        Its tensors, and what it says of them; None when the file is not one of that program.
 
     Raises:
         UnsupportedFileError: it holds a model of another kind.
@@ -110,7 +110,7 @@ def read(file: MappedFile, content: Mapping[Any, Any]) -> Contents | None:
             f"'{path}' does not say how many attention heads its model has (encoder_attention_heads under 'args', or "
             "under 'model' in 'cfg'), and no tensor shows it. Save the settings with the weights, as fairseq does."
         )
-    return Contents(tensors | head_tensors, Origin(PROGRAM, config, None, other_keys(content, *_KNOWN), tuple(notes)))
+    return tensors | head_tensors, Origin(PROGRAM, config, None, other_keys(content, *_KNOWN), tuple(notes))
 
 
 def _task(has_classifier: bool, has_head: bool) -> str:

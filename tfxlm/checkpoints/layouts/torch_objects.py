@@ -7,11 +7,11 @@ from typing import Any
 
 from tfxlm.checkpoints.arrays import MappedFile
 from tfxlm.checkpoints.layouts import fair, fairseq
-from tfxlm.checkpoints.origin import Contents
+from tfxlm.checkpoints.origin import Contents, Found
 from tfxlm.checkpoints.torch_files import flat_tensors, read_torch_object
 
-# Each takes what a file holds and returns its contents, or None when the file is not of its program.
-LAYOUTS: tuple[Callable[[MappedFile, dict[Any, Any]], Contents | None], ...] = (fair.read, fairseq.read)
+# Each takes what a file holds and returns its tensors and what it says, or None when the file is not of its program.
+LAYOUTS: tuple[Callable[[MappedFile, dict[Any, Any]], Found | None], ...] = (fair.read, fairseq.read)
 
 
 def read_torch_contents(file: MappedFile) -> Contents:
@@ -22,9 +22,10 @@ def read_torch_contents(file: MappedFile) -> Contents:
         UnsupportedFileError: its format or layout is not one that is read here.
         CorruptFileError: the file is truncated or contradicts itself.
     """
-    value = read_torch_object(file)
+    value, file_format = read_torch_object(file)
     if type(value) is dict:
         for read in LAYOUTS:
-            if contents := read(file, value):
-                return contents
-    return Contents(flat_tensors(file, value))
+            if found := read(file, value):
+                tensors, origin = found
+                return Contents(tensors, file_format, origin)
+    return Contents(flat_tensors(file, value), file_format)

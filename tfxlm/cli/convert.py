@@ -1,0 +1,65 @@
+"""`tfxlm convert`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from tfxlm.cli.options import Offline, Revision, Source, Subfolder, Token, Variant, hub_options
+from tfxlm.conversion import convert_checkpoint
+
+
+def convert(
+    source: Source,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The folder to make, or a file that ends in .keras.")],
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, float16, bfloat16 or float64; that of the weights by default.")
+    ] = None,
+    max_shard_size: Annotated[str, typer.Option(help="Largest size of one file, as 5GB or 500MiB.")] = "5GB",
+    preprocessing: Annotated[
+        str | None, typer.Option(help="Of the tokenizer of an original XLM checkpoint: hf (the default) or fair.")
+    ] = None,
+    corrections: Annotated[
+        bool, typer.Option(help="Put right what the files of a released checkpoint get wrong, or leave it.")
+    ] = True,
+    variant: Variant = None,
+    revision: Revision = None,
+    token: Token = None,
+    subfolder: Subfolder = "",
+    offline: Offline = False,
+) -> None:
+    """Write a checkpoint anew as safetensors, configuration and tokenizer, which transformers and tfxlm read.
+
+    The folder appears when it is whole; what an interrupted conversion left is removed by the next one.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("converting", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        options: dict[str, Any] = hub_options(revision, token, subfolder, offline)
+        files = convert_checkpoint(
+            source,
+            target,
+            dtype=dtype,
+            max_shard_size=max_shard_size,
+            preprocessing=preprocessing,
+            corrections=corrections,
+            variant=variant,
+            progress=progress,
+            **options,
+        )
+    for file in files:
+        typer.echo(f"{file.stat().st_size:>15,} {file}")
