@@ -91,6 +91,11 @@ class Reader:
                 self.curl(shlex.split(command)[1:])
             elif command.startswith("python examples/"):
                 subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
+            elif command.startswith("tfxlm "):
+                environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+                subprocess.run(
+                    [sys.executable, "-m", "tfxlm.cli", *shlex.split(command)[1:]], check=True, env=environment
+                )
             else:
                 raise AssertionError(f"line {block.line}: no rule to run {command!r}; write one, or say why not to run")
 
@@ -133,7 +138,8 @@ def test_every_block_runs(reader: Reader) -> None:
     (answer,) = reader.answers
     assert set(answer["outputs"]) == {"label", "score", "scores"}
     assert len(answer["outputs"]["label"]) == 2
-    assert {path.name for path in Path().iterdir()} == {"examples", "saved", "exported", "request.json", "tiny"}
+    made = {"converted", "saved", "exported", "request.json", "tiny"}
+    assert {path.name for path in Path().iterdir()} == {"examples", *made}
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,6 @@ def test_options_without_effect_and_names_of_old(folder: Path, classifier: Any) 
     [
         ({"quantization_config": {"bits": 8}}, r'quantization_config=.*call model.quantize\("int8"\)'),
         ({"load_in_8bit": True}, r"load_in_8bit=True is not something .*Load the model without it"),
-        ({"from_tf": True}, r"from_tf=True .*tf_model.h5.*by load_tf2_model_in_pytorch_model"),
         ({"from_flax": True}, "from_flax=True .*Flax files are not read"),
         ({"attn_implementation": "flash_attention_2"}, "There is one implementation of attention"),
         ({"proxies": {"https": "x"}}, "Set the environment variable HTTPS_PROXY instead"),

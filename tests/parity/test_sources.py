@@ -187,9 +187,11 @@ IN_TENSORFLOW = [
 @pytest.mark.parametrize("name", IN_TENSORFLOW)
 def test_files_of_tensorflow_classes(name: str, sharded: bool, tmp_path: Path) -> None:
     changes = {"position_embedding_type": "absolute"} if name.startswith("XLMRoberta") else {"causal": False}
-    case = make_case(name, 4, tmp_path / "reference", sinusoidal_embeddings=False, initializer_range=0.02, **changes)
+    case = make_case(name, 2, tmp_path / "reference", sinusoidal_embeddings=False, initializer_range=0.02, **changes)
+    # The TensorFlow classes read no safetensors of today.
+    torch.save(case.reference.state_dict(), tmp_path / "reference" / "pytorch_model.bin")
     theirs = getattr(transformers, f"TF{name}").from_pretrained(
-        tmp_path / "reference", from_pt=True, use_safetensors=False, **case.options
+        tmp_path / "reference", from_pt=True, use_safetensors=False
     )
     limit = {"max_shard_size": "2KB"} if sharded else {}
     theirs.save_pretrained(tmp_path / "source", safe_serialization=False, **limit)

@@ -31,6 +31,14 @@ def _read_h5(file: MappedFile) -> Contents:
     return Contents(read_h5(file), "HDF5 of Keras 2")
 
 
+def _h5_index_name(name: str) -> str:
+    from tfxlm.checkpoints.layouts.tensorflow_files import index_name
+
+    return index_name(name)
+
+
+# What turns the names in an index into those of the files, where they differ.
+_INDEX_NAMES: Mapping[Reader, Callable[[str], str]] = {_read_h5: _h5_index_name}
 # File formats by the name of a whole file, in the order in which they are looked for.
 _FORMATS: dict[str, Reader] = {
     "model.safetensors": _read_safetensors,
@@ -219,7 +227,8 @@ def _open(path: Path, reader: Reader, map_file: _Opener) -> Checkpoint:
 
 
 def _open_sharded(path: Path, reader: Reader, map_file: _Opener) -> Checkpoint:
-    weight_map = read_index(path)
+    name_of = _INDEX_NAMES.get(reader, str)
+    weight_map = {name_of(name): shard for name, shard in read_index(path).items()}
     files = {shard: map_file(shard) for shard in sorted(set(weight_map.values()))}
     contents = {shard: reader(file) for shard, file in files.items()}
     shards = {shard: content.tensors for shard, content in contents.items()}

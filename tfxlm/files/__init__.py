@@ -4,7 +4,7 @@ Paths in, paths out: nothing here knows what a model is.
 """
 
 from tfxlm.files.hub import resolve_folder, upload_folder
-from tfxlm.files.reading import MAX_JSON_BYTES, describe_placeholder, read_json
+from tfxlm.files.reading import MAX_JSON_BYTES, describe_placeholder, read_json, read_most
 from tfxlm.files.writing import atomic_file, atomic_folder, make_folder, write_json
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "describe_placeholder",
     "make_folder",
     "read_json",
+    "read_most",
     "resolve_folder",
     "upload_folder",
     "write_json",

@@ -33,8 +33,7 @@ def read_json(path: str | os.PathLike[str], *, max_bytes: int = MAX_JSON_BYTES) 
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+        data = read_most(path, max_bytes)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointNotFoundError(f"There is no file '{path}'.") from error
     except IsADirectoryError as error:
@@ -58,6 +57,13 @@ def read_json(path: str | os.PathLike[str], *, max_bytes: int = MAX_JSON_BYTES) 
     if not isinstance(value, dict):
         raise CorruptFileError(f"'{path}' should hold a JSON object, but holds a {type(value).__name__}.")
     return value
+
+
+def read_most(path: Path, max_bytes: int) -> bytes:
+    """Returns the content of a file; of a larger one, one byte more than `max_bytes`."""
+    with path.open("rb") as file:
+        # What is asked for is allocated, however short the file is.
+        return file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
 
 
 def describe_placeholder(head: bytes) -> str | None:

@@ -12,8 +12,8 @@ from tfxlm.configs.corrections import pop_corrections
 from tfxlm.configs.hub_options import Limits, pop_hub_options, pop_limited
 from tfxlm.errors import ArgumentError, ConfigError
 
-# Taken and without effect: files are in PyTorch's layout anyway, and loading never takes more memory than the model.
-_NO_EFFECT = ("from_pt", "low_cpu_mem_usage", "weights_only", "adapter_kwargs", "_fast_init")
+# Taken and without effect: files are read whatever wrote them, and loading never takes more memory than the model.
+_NO_EFFECT = ("from_pt", "from_tf", "low_cpu_mem_usage", "weights_only", "adapter_kwargs", "_fast_init")
 
 _QUANTIZE = 'Load the model without it, then call model.quantize("int8").'
 _ONE_DEVICE = 'A model is on one device here: choose it with device_map, for example "auto", "cpu" or "cuda:0".'
@@ -21,8 +21,6 @@ _NO_NAMES = "Weight names are those of the PyTorch classes: rename the tensors i
 
 _LIMITS: Limits = {
     "attn_implementation": (("eager", "sdpa"), "There is one implementation of attention; leave the option out."),
-    "from_tf": ((False,), "Files of TensorFlow classes (tf_model.h5) are not read: with transformers 4, copy the model "
-                "into its PyTorch class by load_tf2_model_in_pytorch_model, and save that."),
     "from_flax": ((False,), "Flax files are not read: give a folder with safetensors."),
     "quantization_config": ((), _QUANTIZE),
     "load_in_8bit": ((False,), _QUANTIZE),

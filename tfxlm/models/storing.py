@@ -60,8 +60,8 @@ class StorableModel(AlterableModel):
                 `memory_map`: True makes the files' memory map the variables: see below.
                 `corrections`: False leaves fields of released configurations that are known to be wrong as they are.
                 Anything else replaces a field of the configuration, for example ``num_labels=3``. Options of
-                `transformers` that mean nothing here (`from_pt`, `low_cpu_mem_usage`, ...) have no effect, and those
-                that would mislead (`quantization_config`, `from_tf=True`, ...) are refused.
+                `transformers` that mean nothing here (`from_pt`, `from_tf`, `low_cpu_mem_usage`, ...) have no effect,
+                and those that would mislead (`quantization_config`, `from_flax=True`, ...) are refused.
 
         With `memory_map` nothing is read before it is needed, and what was read can be dropped again at any time: a
         model may be larger than memory, and several processes share one copy. That is for computing answers on the

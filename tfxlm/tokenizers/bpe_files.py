@@ -144,8 +144,7 @@ def rows(path: str | os.PathLike[str]) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointNotFoundError(f"There is no file '{path}'. Name the file that the tokenizer came with.")
-    with path.open("rb") as file:
-        data = file.read(MAX_TEXT_BYTES + 1)
+    data = files.read_most(path, MAX_TEXT_BYTES)
     if len(data) > MAX_TEXT_BYTES:
         raise TokenizerError(f"'{path}' is larger than {MAX_TEXT_BYTES} bytes: it is not the list of a tokenizer.")
     if placeholder := files.describe_placeholder(data):

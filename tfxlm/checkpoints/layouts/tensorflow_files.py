@@ -22,8 +22,8 @@ _VARIABLES = {"kernel": "weight", "gamma": "weight", "embeddings": "weight", "we
 _TURNED = "kernel"
 # In paths it stands between the name of a list and the number in it.
 _LIST = "_._"
-# What whole files have, whose paths begin with the layer and the model.
-_LAYERS = "layer_names"
+# What whole files have, whose paths begin with the layer and the model. Those in shards begin inside the model.
+_WHOLE = "keras_version"
 
 
 def read_h5(file: MappedFile) -> dict[str, TensorEntry]:
@@ -49,7 +49,7 @@ def read_h5(file: MappedFile) -> dict[str, TensorEntry]:
 
     try:
         with h5py.File(file.path, "r") as content:
-            above = 2 if _LAYERS in content.attrs else 0
+            above = 2 if _WHOLE in content.attrs else 0
             # Links are not followed, neither inside the file nor out of it.
             content.visititems(visit)
     except CheckpointError:
@@ -63,6 +63,11 @@ def read_h5(file: MappedFile) -> dict[str, TensorEntry]:
     return tensors
 
 
+def index_name(path: str) -> str:
+    """Returns the name that PyTorch's classes have for a variable that an index lists, with its model."""
+    return tensor_name(path, 1)[0]
+
+
 def tensor_name(path: str, above: int) -> tuple[str, bool]:
     """Returns the name that PyTorch's classes have for a variable, and whether it is turned there.
 
@@ -70,7 +75,7 @@ def tensor_name(path: str, above: int) -> tuple[str, bool]:
         path: of the variable in the file.
         above: how many parts of it are above the model.
     """
-    *layers, variable = path.partition(":")[0].split("/")[above:]
+    *layers, variable = path.partition(":")[0].split("/")[above:] or [path]
     layers = [layer.replace(_LIST, ".") for layer in layers]
     return ".".join((*layers, _VARIABLES.get(variable, variable))), variable == _TURNED
 
