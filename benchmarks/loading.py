@@ -1,120 +1,175 @@
-"""Loading a 570 MB checkpoint: time beside a plain copy of its tensors, and memory beside its size."""
+"""Loading and converting checkpoints of every source: time beside copying the file, memory beside the model's size."""
 
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.measure import figures_of_fresh_process, interleaved, memory_now, peak_memory
+from benchmarks.sources import SOURCES, safetensors_file
+from benchmarks.subjects import SUBJECTS
+from benchmarks.table import Row, rows_beside
 
-from benchmarks.measure import figures_of_fresh_process, interleaved, median, memory_now, peak_memory
-from benchmarks.subjects import XLM
-from benchmarks.table import Row
-
-
-def plain_copy(folder: Path) -> list[np.ndarray]:
-    """Copies every tensor of the file into memory of its own, and does nothing else."""
-    from tfxlm.checkpoints import open_checkpoint
-
-    with open_checkpoint(folder) as checkpoint:
-        return [np.array(checkpoint.read(name)) for name in checkpoint]
-
-
-def load_ours(folder: Path) -> Any:
-    """Loads with tfxlm."""
-    from tfxlm import TFXLMWithLMHeadModel
-
-    return TFXLMWithLMHeadModel.from_pretrained(folder)
-
-
-def load_mapped(folder: Path) -> Any:
-    """Opens with tfxlm as a memory map, which is all that is read."""
-    from tfxlm import TFXLMWithLMHeadModel
-
-    return TFXLMWithLMHeadModel.from_pretrained(folder, memory_map=True)
-
-
-def load_transformers_tf(folder: Path) -> Any:
-    """Loads with the TensorFlow class of transformers, from ``pytorch_model.bin``.
-
-    Its way from safetensors fails with current releases of that library, whose files cannot be iterated any more.
-    """
-    from transformers import TFXLMWithLMHeadModel
-
-    return TFXLMWithLMHeadModel.from_pretrained(folder / "bin", from_pt=True)
-
-
-def write_bin(folder: Path) -> None:
-    """Writes the checkpoint in `folder` a second time, as PyTorch saves it, into ``folder/bin``."""
-    import torch
-    from safetensors.torch import load_file
-
-    (folder / "bin").mkdir()
-    shutil.copy(folder / "config.json", folder / "bin")
-    torch.save(load_file(folder / "model.safetensors"), folder / "bin" / "pytorch_model.bin")
-
-
-LOADERS: dict[str, Callable[[Path], Any]] = {
-    "tfxlm": load_ours,
-    "tfxlm, memory map": load_mapped,
-    "transformers TF": load_transformers_tf,
+TIME_BOUND, MEMORY_BOUND = 2.0, 1.10
+# What is loaded before memory is watched, so that the libraries' own memory does not count.
+TINY = {
+    "xlm": {"vocab_size": 99, "emb_dim": 16, "n_heads": 2, "n_layers": 1},
+    "xlm-roberta": {"vocab_size": 99, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1},
 }
 
+Load = Callable[[str, Path], Any]
 
-def main(name: str, folder: str) -> None:
-    """The fresh process, which loads a tiny model first: prints the peak growth of resident and of anonymous MB."""
-    from tfxlm import TFXLMWithLMHeadModel, XLMConfig
 
-    with tempfile.TemporaryDirectory() as tiny:
-        TFXLMWithLMHeadModel(XLMConfig(**{**XLM.config, "vocab_size": 99, "emb_dim": 16})).save_pretrained(tiny)
-        write_bin(Path(tiny))
-        LOADERS[name](Path(tiny))
+def load_ours(key: str, path: Path, **options: Any) -> Any:
+    """Loads with tfxlm."""
+    import tfxlm
+
+    return SUBJECTS[key].model(tfxlm, SUBJECTS[key].language_model).from_pretrained(path, **options)
+
+
+def load_mapped(key: str, path: Path) -> Any:
+    """Opens with tfxlm as a memory map, which is all that is read."""
+    return load_ours(key, path, memory_map=True)
+
+
+def load_half(key: str, path: Path) -> Any:
+    """Loads with tfxlm in bfloat16."""
+    return load_ours(key, path, dtype="bfloat16")
+
+
+def load_transformers_tf(key: str, path: Path) -> Any:
+    """Loads with the TensorFlow class of transformers."""
+    import transformers
+
+    model = SUBJECTS[key].model(transformers, SUBJECTS[key].language_model)
+    return model.from_pretrained(path, from_pt=path.name == "bin")
+
+
+def load_transformers_torch(key: str, path: Path) -> Any:
+    """Loads with the PyTorch class of transformers."""
+    import transformers
+
+    return SUBJECTS[key].model(transformers, SUBJECTS[key].language_model, tf=False).from_pretrained(path)
+
+
+def convert(key: str, path: Path) -> None:
+    """Converts with tfxlm, and removes the result."""
+    import tfxlm
+
+    target = path.parent / "converted"
+    tfxlm.convert_checkpoint(path, target)
+    shutil.rmtree(target)
+
+
+# What can be done with a source, by name in the table; ours first.
+OURS: dict[str, Load] = {"tfxlm": load_ours, "tfxlm, bfloat16": load_half, "tfxlm convert": convert}
+PEERS: dict[str, dict[str, Load]] = {
+    "safetensors": {"tfxlm, memory map": load_mapped, "transformers PyTorch": load_transformers_torch},
+    "torch.save": {"transformers PyTorch": load_transformers_torch, "transformers TF": load_transformers_tf},
+    "TensorFlow, tf_model.h5": {"transformers TF": load_transformers_tf},
+}
+# Those whose memory is measured in a fresh process.
+LOADERS = OURS | {name: load for peers in PEERS.values() for name, load in peers.items()}
+
+
+def as_new(load: Load, key: str, path: Path) -> Any:
+    """Loads from files that seem to be new, so that nothing is known of them from an earlier call."""
+    for file in weights_in(path):
+        os.utime(file)
+    return load(key, path)
+
+
+def weights_in(path: Path) -> list[Path]:
+    """Returns the files with weights."""
+    if path.is_file():
+        return [path]
+    return [file for file in path.iterdir() if file.suffix in (".safetensors", ".bin", ".h5")]
+
+
+@contextmanager
+def written(source: str, tiny: bool = False) -> Iterator[tuple[str, Path, float]]:
+    """Yields the subject, where its weights are as a source, and the megabytes of its model; all is removed after.
+
+    Args:
+        source: in `SOURCES`.
+        tiny: whether to write a tiny model instead, as safetensors.
+    """
+    import tfxlm
+
+    key, write = SOURCES[source]
+    write = safetensors_file if tiny else write
+    subject = SUBJECTS[key]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "source")
+        model = subject.model(tfxlm, subject.language_model)(subject.config_of(tfxlm, **(TINY[key] if tiny else {})))
+        size = 4e-6 * model.num_parameters()
+        model.save_pretrained(folder)
+        del model
+        gc.collect()
+        yield key, write(folder), size
+
+
+def main(name: str, source: str, path: str) -> None:
+    """The fresh process: prints the peak growth of resident and of anonymous memory, in MB."""
+    with written(source, tiny=True) as (key, tiny, _):
+        load_ours(key, tiny)
+        convert(key, tiny)
+    if "transformers" in name:
+        import_peers(key, name)
     gc.collect()
     memory_now()
     with peak_memory() as peak:
-        model = LOADERS[name](Path(folder))
+        model = LOADERS[name](key, Path(path))
     print(peak.rss, peak.anonymous)
     del model
 
 
-def run(rounds: int = 15) -> list[Row]:
-    """Measures, and returns the rows of the table."""
-    from tfxlm import TFXLMWithLMHeadModel, XLMConfig
+def import_peers(key: str, name: str) -> None:
+    """Imports what a peer needs."""
+    import transformers
 
-    work = "load a 570 MB checkpoint"
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        model = TFXLMWithLMHeadModel(XLMConfig(**XLM.config))
-        size = 4e-6 * model.num_parameters()
-        model.save_pretrained(folder)
-        write_bin(folder)
-        del model
-        gc.collect()
-        fast = interleaved(
-            {
-                "plain copy": lambda: plain_copy(folder),
-                "tfxlm": lambda: load_ours(folder),
-                "tfxlm, memory map": lambda: load_mapped(folder),
-            },
-            rounds=rounds,
-        )
-        slow = interleaved({"transformers TF": lambda: load_transformers_tf(folder)}, rounds=3, warmup=0)
-        base = median(fast["plain copy"])
-        rows = [
-            Row(work, name, median(values), median(values) / base, "x a plain copy", 2.0 if name == "tfxlm" else None)
-            for name, values in {**fast, **slow}.items()
-        ]
-        for name in LOADERS:
-            rss, anonymous = figures_of_fresh_process("benchmarks.loading", name, str(folder))
-            bound = 1.15 if name == "tfxlm" else None
-            rows.append(Row(work + ", anonymous memory", name, anonymous, anonymous / size, "x the model", bound, "MB"))
-            rows.append(Row(work + ", resident memory", name, rss, rss / size, "x the model", bound, "MB"))
+    SUBJECTS[key].model(transformers, SUBJECTS[key].language_model, tf=name.endswith("TF"))
+
+
+def copy_files(path: Path) -> None:
+    """Copies the files with weights, and removes the copy."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        for file in weights_in(path):
+            shutil.copyfile(file, Path(folder, file.name))
+
+
+def rows_of(source: str, rounds: int) -> list[Row]:
+    """Measures one source."""
+    rows = []
+    with written(source) as (key, path, size):
+        works = OURS | PEERS.get(source, {})
+        calls: dict[str, Callable[[], Any]] = {"a copy of the file": lambda: copy_files(path)}
+        calls |= {name: partial(as_new, load, key, path) for name, load in works.items()}
+        slow = {name: calls.pop(name) for name in list(calls) if name == "transformers TF"}
+        seconds = interleaved(calls, rounds=rounds) | interleaved(slow, rounds=min(2, rounds), warmup=0)
+        bounds = dict.fromkeys(OURS, TIME_BOUND)
+        rows += rows_beside(f"{SUBJECTS[key].title}, {source}", seconds, "a copy of the file", bounds)
+        for name in works:
+            figures = figures_of_fresh_process("benchmarks.loading", name, source, str(path))
+            target = {"tfxlm, bfloat16": size / 2, "tfxlm convert": size}.get(name, size)
+            bound = MEMORY_BOUND if name in OURS else None
+            for kind, megabytes in zip(("resident", "anonymous"), figures, strict=True):
+                work = f"{SUBJECTS[key].title}, {source}, peak {kind} memory"
+                rows.append(Row(work, name, megabytes, megabytes / target, "x the model", bound, "MB"))
     return rows
+
+
+def run(rounds: int = 7) -> list[Row]:
+    """Measures, and returns the rows of the table."""
+    return [row for source in SOURCES for row in rows_of(source, rounds)]
 
 
 if __name__ == "__main__":

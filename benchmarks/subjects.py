@@ -29,7 +29,7 @@ class Subject:
 
     def config_of(self, library: Any, **changes: Any) -> Any:
         """Returns its configuration, as a library has it."""
-        return getattr(library, f"{self.stem}Config")(**self.config, **changes)
+        return getattr(library, f"{self.stem}Config")(**{**self.config, **changes})
 
     def model(self, library: Any, task: str = "Model", *, tf: bool = True) -> Any:
         """Returns a class of a library; `tf` is False for those of PyTorch."""

@@ -66,6 +66,9 @@ class MappedFile:
         except IsADirectoryError as error:
             raise CheckpointNotFoundError(f"Expected a file with weights, but '{path}' is a folder.") from error
         self.size = len(self._map)
+        status = os.fstat(self._descriptor)
+        #: What changes when the file does.
+        self.identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
     @property
     def map(self) -> mmap.mmap:
@@ -131,6 +134,10 @@ class Checksum:
         self._expected, self._name = expected, name
         self._is_good = False
 
+    def inside(self, file: MappedFile) -> "Checksum":
+        """Returns the same for another map of the same file, not compared yet."""
+        return Checksum(file, self._start, self._stop, self._expected, self._name)
+
     def check(self) -> None:
         """Compares, giving pages back on the way, so that a large run takes no memory.
 
@@ -194,6 +201,22 @@ class TensorEntry:
             return self.offset, self.offset + self.nbytes
         steps = sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
         return self.offset, self.offset + (steps + 1) * self.dtype.itemsize
+
+    def move(self, count: int) -> None:
+        """Moves the tensor by a number of bytes; for readers that know its place only after they made it."""
+        object.__setattr__(self, "offset", self.offset + count)
+
+    def inside(self, file: MappedFile, checksums: dict[Checksum, Checksum]) -> "TensorEntry":
+        """Returns the same tensor in another map of the same file.
+
+        Args:
+            file: the map.
+            checksums: those of the other map, by those of this one; added to.
+        """
+        checksum = self.checksum
+        if checksum is not None:
+            checksum = checksums.setdefault(checksum, checksum.inside(file))
+        return replace(self, file=file, checksum=checksum)
 
     def turned(self) -> "TensorEntry":
         """Returns the transposed matrix."""

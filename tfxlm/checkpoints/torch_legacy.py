@@ -14,7 +14,7 @@ from typing import Any
 
 from tfxlm.checkpoints.arrays import MappedFile
 from tfxlm.checkpoints.restricted_pickle import load_pickle
-from tfxlm.checkpoints.torch_values import NAMES, Storage, StorageType, storage_fields
+from tfxlm.checkpoints.torch_values import NAMES, Storage, storage_fields
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
 # How the pickle of the number ends that torch writes first; its beginning depends on the version of pickles.
@@ -44,12 +44,11 @@ def read_legacy(file: MappedFile) -> Any:
         )
     machine, start = load(persistent_load=_no_storage, start=position)
     swap = type(machine) is dict and machine.get("little_endian") is False
-    # First for the storages, and then, when their places are known, for the tensors.
-    kinds: dict[str, tuple[StorageType, int]] = {}
-    _, position = load(persistent_load=partial(_load_storage, file, kinds, None, swap), start=start)
+    storages: dict[str, Storage] = {}
+    value, position = load(persistent_load=partial(_load_storage, file, storages, swap), start=start)
     keys, position = load(persistent_load=_no_storage, start=position)
-    offsets = _offsets(file, kinds, keys, position, swap)
-    value, _ = load(persistent_load=partial(_load_storage, file, kinds, offsets, swap), start=start)
+    for key, offset in _offsets(file, storages, keys, position, swap).items():
+        storages[key].move(offset)
     return value
 
 
@@ -57,23 +56,17 @@ def _no_storage(_: Any) -> Any:
     raise ValueError("there is a storage where there should be none")
 
 
-def _load_storage(
-    file: MappedFile,
-    kinds: dict[str, tuple[StorageType, int]],
-    offsets: Mapping[str, int] | None,
-    swap: bool,
-    identifier: Any,
-) -> Any:
-    """Returns a storage; without `offsets` it is noted down only."""
+def _load_storage(file: MappedFile, storages: dict[str, Storage], swap: bool, identifier: Any) -> Storage:
+    """Returns a storage, which is moved to its place when that is known."""
     if type(identifier) is tuple and identifier[:1] == ("module",):
         raise UnsupportedFileError(
             f"'{file.path}' holds a whole module with its source code, a program rather than weights. Save "
             "`module.state_dict()` instead."
         )
     kind, key, size, view = storage_fields(identifier)
-    if kinds.setdefault(key, (kind, size)) != (kind, size):
+    storage = storages.setdefault(key, Storage(file, 0, size, kind.dtype, swap, None))
+    if (storage.dtype, storage.size) != (kind.dtype, size):
         raise ValueError(f"storage '{key}' has two types or sizes")
-    storage = Storage(file, 0 if offsets is None else offsets[key], size, kind.dtype, swap, None)
     return storage if view is None else _view(storage, view)
 
 
@@ -84,24 +77,23 @@ def _view(storage: Storage, view: Any) -> Storage:
     _, offset, size = view
     if offset < 0 or size < 0 or offset + size > storage.size:
         raise ValueError("the view of a storage leads out of it")
-    start = storage.offset + offset * storage.dtype.itemsize
-    return Storage(storage.file, start, size, storage.dtype, storage.swap, None)
+    part = Storage(storage.file, offset * storage.dtype.itemsize, size, storage.dtype, storage.swap, None)
+    storage.parts.append(part)
+    return part
 
 
-def _offsets(
-    file: MappedFile, kinds: Mapping[str, tuple[StorageType, int]], keys: Any, position: int, swap: bool
-) -> dict[str, int]:
+def _offsets(file: MappedFile, storages: Mapping[str, Storage], keys: Any, position: int, swap: bool) -> dict[str, int]:
     """Returns the first byte of each storage's numbers.
 
     Raises:
         CorruptFileError: when the list of storages or the file ends too early, or sizes contradict each other.
     """
-    if type(keys) is not list or not all(type(key) is str for key in keys) or set(keys) != set(kinds):
+    if type(keys) is not list or not all(type(key) is str for key in keys) or set(keys) != set(storages):
         raise CorruptFileError(f"'{file.path}' does not list the storages that its tensors are in. Download it again.")
     offsets: dict[str, int] = {}
     for key in keys:
-        kind, size = kinds[key]
-        stop = position + _COUNT.size + size * kind.dtype.itemsize
+        size = storages[key].size
+        stop = position + _COUNT.size + size * storages[key].dtype.itemsize
         header = file.map[position : position + _COUNT.size]
         if len(header) < _COUNT.size or stop > file.size:
             raise CorruptFileError(

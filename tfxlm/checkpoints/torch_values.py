@@ -1,7 +1,7 @@
 """What the names in files of torch.save stand for: an allow-list, and nothing else is known."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ml_dtypes
@@ -27,9 +27,14 @@ class Marker:
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Storage:
-    """A run of `size` elements at byte `offset` of a file."""
+    """A run of `size` elements at byte `offset` of a file.
+
+    Attributes:
+        tensors: those that were made of it.
+        parts: views of it.
+    """
 
     file: MappedFile
     offset: int
@@ -37,6 +42,16 @@ class Storage:
     dtype: np.dtype
     swap: bool
     checksum: Checksum | None
+    tensors: list[TensorEntry] = field(default_factory=list)
+    parts: list["Storage"] = field(default_factory=list)
+
+    def move(self, count: int) -> None:
+        """Moves the storage, and all that was made of it, by a number of bytes: where it is was not known before."""
+        self.offset += count
+        for part in self.parts:
+            part.move(count)
+        for tensor in self.tensors:
+            tensor.move(count)
 
 
 def storage_fields(identifier: Any) -> tuple[StorageType, str, int, Any]:
@@ -84,8 +99,10 @@ def _rebuild_tensor(
         storage.swap,
         storage.checksum,
     )
-    contiguous = replace(entry, strides=None)
-    return contiguous if _is_contiguous(shape, strides) else entry
+    if _is_contiguous(shape, strides):
+        entry = replace(entry, strides=None)
+    storage.tensors.append(entry)
+    return entry
 
 
 def _is_contiguous(shape: Any, strides: Any) -> bool:
