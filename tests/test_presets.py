@@ -65,7 +65,9 @@ def test_causal_models_are_causal(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_others_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for name, config in (("xlm-clm-enfr-1024", CLM | {"n_layers": 2}), ("mine", CLM), ("xlm-mlm-enfr-1024", CLM)):
+    fine_tuned = CLM | {"architectures": ["XLMForSequenceClassification"]}
+    others = {"xlm-clm-enfr-1024": CLM | {"n_layers": 2}, "mine": CLM, "xlm-mlm-enfr-1024": CLM}
+    for name, config in (*others.items(), ("fine/xlm-clm-enfr-1024", fine_tuned)):
         assert not AutoConfig.from_pretrained(folder_of(tmp_path, name, **config)).causal
     assert not caplog.records
 

@@ -1,7 +1,8 @@
 """A script as people wrote them for the TensorFlow classes of `transformers` 4; the test runs it twice.
 
 The first argument names the library to import from, the second a folder with a checkpoint for each class and the files
-of a tokenizer, the third the file for the results. All but the import is the same text for both.
+of a tokenizer, the third the file for the results, the fourth the classes, and the fifth the family, by how the names
+of its classes begin. All but the import is the same text for both.
 """
 
 import importlib
@@ -14,6 +15,21 @@ import tensorflow as tf
 
 LIBRARY = importlib.import_module(sys.argv[1])
 SOURCE, RESULTS = Path(sys.argv[2]), Path(sys.argv[3])
+CLASSES, FAMILY = sys.argv[4].split(","), sys.argv[5]
+
+# The third argument of calls; fields of the configuration; and what makes a new one, by family.
+THIRD = {"XLM": "langs", "XLMRoberta": "token_type_ids"}[FAMILY]
+OF_FAMILY = {
+    "XLM": ("n_words", "emb_dim", "n_heads", "n_layers", "pad_index", "n_langs", "lang2id", "dropout", "summary_type"),
+    "XLMRoberta": ("intermediate_size", "hidden_act", "type_vocab_size", "position_embedding_type", "layer_norm_eps",
+                   "is_decoder", "classifier_dropout", "hidden_dropout_prob", "bos_token_id", "eos_token_id"),
+}[FAMILY]  # fmt: skip
+SIZES = {
+    "XLM": {"emb_dim": 16, "n_layers": 1, "n_heads": 2, "initializer_range": 0.02},
+    "XLMRoberta": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 20},
+}[FAMILY]
+# The class that takes no labels in its call there, and has no loss of its own.
+NO_LOSS = "TFXLMWithLMHeadModel"
 
 arrays, values, errors = {}, {}, {}
 
@@ -27,9 +43,14 @@ def keep(name, value):
         for index, item in enumerate(value):
             keep(f"{name}.{index}", item)
     elif hasattr(value, "shape"):
-        arrays[name] = np.asarray(value)
+        arrays[name] = at_real_positions(np.asarray(value))
     else:
         values[name] = json.loads(json.dumps(value, default=str))
+
+
+def at_real_positions(array):
+    """Leaves padding out where the libraries differ in it: nobody reads it."""
+    return array[MASK.astype(bool)] if FAMILY == "XLMRoberta" and array.shape[:2] == MASK.shape else array
 
 
 def attempt(name, function):
@@ -46,69 +67,76 @@ def numpy_of(output):
 
 
 BATCH = np.load(SOURCE / "batch.npz")
-IDS, MASK, LANGS = BATCH["input_ids"], BATCH["attention_mask"], BATCH["langs"]
+IDS, MASK, KINDS = BATCH["input_ids"], BATCH["attention_mask"], BATCH["kinds"]
 
 
 def inputs_of(name, dtype="int32"):
     """A batch; the class that chooses gets two texts for each row."""
-    batch = {"input_ids": IDS, "attention_mask": MASK, "langs": LANGS}
-    if name == "TFXLMForMultipleChoice":
+    batch = {"input_ids": IDS, "attention_mask": MASK, THIRD: KINDS}
+    if name.endswith("ForMultipleChoice"):
         batch = {key: value.reshape(-1, 2, value.shape[1]) for key, value in batch.items()}
     return {key: value.astype(dtype) for key, value in batch.items()}
 
 
 def labels_of(name):
     """Labels as `fit` takes them."""
-    return {
-        "TFXLMWithLMHeadModel": IDS.astype("int32"),
-        "TFXLMForSequenceClassification": BATCH["classes"],
-        "TFXLMForTokenClassification": BATCH["token_classes"],
-        "TFXLMForMultipleChoice": BATCH["choices"],
-        "TFXLMForQuestionAnsweringSimple": {"start_positions": BATCH["starts"], "end_positions": BATCH["ends"]},
-    }.get(name)
+    by_task = {
+        "LMHeadModel": IDS.astype("int32"),
+        "LM": IDS.astype("int32"),
+        "ForSequenceClassification": BATCH["classes"],
+        "ForTokenClassification": BATCH["token_classes"],
+        "ForMultipleChoice": BATCH["choices"],
+        "Simple": {"start_positions": BATCH["starts"], "end_positions": BATCH["ends"]},
+        "ForQuestionAnswering": {"start_positions": BATCH["starts"], "end_positions": BATCH["ends"]},
+    }
+    return next((labels for task, labels in by_task.items() if name.endswith(task)), None)
 
 
 def calls(name, model):
     """Inputs and outputs in every form."""
     batch = inputs_of(name)
-    ids, mask, langs = batch["input_ids"], batch["attention_mask"], batch["langs"]
-    keep("by keyword", dict(model(input_ids=ids, attention_mask=mask, langs=langs)))
-    attempt("by position", lambda: numpy_of(model(ids, mask, langs)))
+    ids, mask, kinds = batch["input_ids"], batch["attention_mask"], batch[THIRD]
+    keep("by keyword", dict(model(**batch)))
+    attempt("by position", lambda: numpy_of(model(ids, mask, kinds)))
     attempt("dict", lambda: numpy_of(model(batch)))
-    attempt("list", lambda: numpy_of(model([ids, mask, langs])))
-    attempt("tuple", lambda: numpy_of(model((ids, mask, langs))))
+    attempt("list", lambda: numpy_of(model([ids, mask, kinds])))
+    attempt("tuple", lambda: numpy_of(model((ids, mask, kinds))))
     attempt("dict of tensors", lambda: numpy_of(model({key: tf.constant(value) for key, value in batch.items()})))
-    attempt("first by position", lambda: numpy_of(model(ids, attention_mask=mask, langs=langs)))
+    attempt("first by position", lambda: numpy_of(model(ids, attention_mask=mask, **{THIRD: kinds})))
     attempt(
         "plain lists",
-        lambda: numpy_of(model(input_ids=ids.tolist(), attention_mask=mask.tolist(), langs=langs.tolist())),
+        lambda: numpy_of(model(**{key: value.tolist() for key, value in batch.items()})),
     )
-    attempt("without mask", lambda: numpy_of(model(ids, langs=langs)))
+    if FAMILY == "XLM":  # the other finds no padding by itself
+        attempt("without mask", lambda: numpy_of(model(ids, langs=kinds)))
     for dtype in ("int8", "int16", "int32", "int64", "uint8"):
         attempt(f"numpy {dtype}", lambda dtype=dtype: numpy_of(model(inputs_of(name, dtype))))
         tensors = {key: tf.constant(value) for key, value in inputs_of(name, dtype).items()}
         attempt(f"tensors {dtype}", lambda tensors=tensors: numpy_of(model(tensors)))
-    attempt("return_dict", lambda: list(model(batch, return_dict=False)))
-    outputs = model(batch, output_hidden_states=True, output_attentions=True)
-    values["fields"] = [key for key in outputs if outputs[key] is not None]
-    keep("hidden states", list(outputs.hidden_states))
-    # What padding attends to is read by nobody.
-    real = mask.reshape(-1, mask.shape[-1]).astype(bool)
-    keep("attentions", [np.moveaxis(np.asarray(weights), 1, 2)[real] for weights in outputs.attentions])
+    # Decoders return their cache, too, which is another object in each library.
+    attempt("return_dict", lambda: [it for it in model(batch, return_dict=False) if hasattr(it, "shape")])
+    # With a cache, attentions are as wide as the cache here.
+    plain = {"use_cache": False} if name.endswith("ForCausalLM") else {}
+    outputs = model(batch, output_hidden_states=True, output_attentions=True, **plain)
+    # The class that chooses returns neither there, but for XLM.
+    if outputs.hidden_states is not None and (FAMILY == "XLM" or not name.endswith("ForMultipleChoice")):
+        values["fields"] = [key for key in outputs if outputs[key] is not None]
+        keep("hidden states", list(outputs.hidden_states))
+        # What padding attends to is read by nobody.
+        real = mask.reshape(-1, mask.shape[-1]).astype(bool)
+        keep("attentions", [np.moveaxis(np.asarray(weights), 1, 2)[real] for weights in outputs.attentions])
     keep("by index", outputs[0])
     attempt("training=False", lambda: numpy_of(model(batch, training=False)))
     attempt("head mask", lambda: numpy_of(model(**batch, head_mask=tf.constant([[1.0, 0.0], [0.0, 1.0]]))))
-    attempt(
-        "lengths", lambda: numpy_of(model(input_ids=ids, lengths=mask.sum(-1), langs=langs)) if mask.ndim == 2 else 0
-    )
-    attempt(
-        "embeddings", lambda: numpy_of(model(None, inputs_embeds=BATCH["embeddings"], attention_mask=MASK, langs=LANGS))
-    )
+    if FAMILY == "XLM" and mask.ndim == 2:
+        attempt("lengths", lambda: numpy_of(model(input_ids=ids, lengths=mask.sum(-1), langs=kinds)))
+    embedded = {"inputs_embeds": BATCH["embeddings"].reshape(*ids.shape, -1), "attention_mask": mask, THIRD: kinds}
+    attempt("embeddings", lambda: numpy_of(model(None, **embedded)))
     attempt("graph", lambda: numpy_of(tf.function(lambda x: model(x))(batch)))
     labels = labels_of(name)
     if isinstance(labels, dict):
         keep("loss", model(**batch, **labels).loss)
-    elif labels is not None and name != "TFXLMWithLMHeadModel":
+    elif labels is not None and name != NO_LOSS:
         outputs = model(**batch, labels=labels)
         keep("loss", outputs.loss)
         keep("loss by index", outputs[0])
@@ -120,9 +148,15 @@ def training(name, make):
     batch, labels = inputs_of(name), labels_of(name)
     if labels is None:
         return
-    given = {"loss": tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
-    # The language model takes no labels in its call there, and has no loss of its own.
-    own = given if name == "TFXLMWithLMHeadModel" else {}
+    if FAMILY == "XLMRoberta":
+        # The row of the padding token learns there where padding reaches a loss, and in PyTorch and here it does not.
+        if isinstance(labels, dict):
+            whole = np.flatnonzero(MASK.all(axis=1))
+            batch, labels = ({key: value[whole] for key, value in arrays.items()} for arrays in (batch, labels))
+        elif labels.shape == MASK.shape:
+            labels = np.where(MASK, labels, -100)
+    given = {"loss": tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)}
+    own = given if name == NO_LOSS else {}
     model = make()
     model.compile(optimizer=tf.keras.optimizers.SGD(0.05), **own)
     history = model.fit(batch, labels, batch_size=2, epochs=2, shuffle=False, verbose=0).history
@@ -137,7 +171,7 @@ def training(name, make):
         dataset = tf.data.Dataset.from_tensor_slices((batch, labels)).batch(2)
         keep("dataset: history", np.array(model.fit(dataset, epochs=1, verbose=0).history["loss"]))
         keep("dataset: call", numpy_of(model(batch)))
-    if name != "TFXLMWithLMHeadModel":
+    if name != NO_LOSS:
         model = make()
         model.compile(optimizer=tf.keras.optimizers.SGD(0.05), loss="passthrough")
         inside = labels if isinstance(labels, dict) else {"labels": labels}
@@ -163,21 +197,10 @@ def storing(name, cls, folder, model):
     values["saved configuration"] = {
         key: value
         for key, value in json.loads((target / "config.json").read_text()).items()
-        if key
-        in (
-            "architectures",
-            "model_type",
-            "emb_dim",
-            "n_heads",
-            "n_layers",
-            "id2label",
-            "label2id",
-            "n_langs",
-            "dropout",
-        )
+        if key in ("architectures", "model_type", "vocab_size", "id2label", "label2id", *SIZES)
     }
     model.save_pretrained(str(target), max_shard_size="5MB")
-    config = LIBRARY.XLMConfig.from_pretrained(folder)
+    config = getattr(LIBRARY, f"{FAMILY}Config").from_pretrained(folder)
     again = cls.from_pretrained(folder, config=config, from_pt=True, local_files_only=True)
     keep("config=", numpy_of(again(batch)))
     again, info = cls.from_pretrained(
@@ -186,27 +209,37 @@ def storing(name, cls, folder, model):
     keep("overrides", len(again(batch).hidden_states))
     keep("loading info", {key: list(info[key]) for key in ("missing_keys", "mismatched_keys")})
     attempt("subfolder", lambda: numpy_of(cls.from_pretrained(SOURCE, subfolder=folder.name, from_pt=True)(batch)))
-    if name == "TFXLMForSequenceClassification":
+    if name.endswith("ForSequenceClassification"):
         attempt("another number of labels", lambda: with_labels(cls, folder, 5))
         names = {0: "a", 1: "b", 2: "c"}
         numbers = {label: index for index, label in names.items()}
         again = cls.from_pretrained(folder, from_pt=True, id2label=names, label2id=numbers)
         keep("id2label", [again.config.num_labels, again.config.id2label, again.config.label2id])
-    sizes = {"vocab_size": 40, "emb_dim": 16, "n_layers": 1, "n_heads": 2, "num_labels": 2}
-    fresh = cls(LIBRARY.XLMConfig(**sizes, initializer_range=0.02))
-    values["fresh"] = fresh.config.to_dict()["emb_dim"]
+    fresh = cls(getattr(LIBRARY, f"{FAMILY}Config")(vocab_size=40, num_labels=2, **SIZES))
+    values["fresh"] = fresh.config.hidden_size
     fresh.save_weights(str(RESULTS.with_suffix("")) + f"{name}.weights.h5")
+
+
+def auto(name, cls, folder):
+    """The class that chooses by the configuration, for the same task."""
+    task = name.removeprefix(f"TF{FAMILY}").removesuffix("Simple")
+    chooser = getattr(LIBRARY, {"Model": "TFAutoModel", "WithLMHeadModel": "TFAutoModelForMaskedLM"}.get(
+        task, f"TFAutoModel{task}"
+    ))  # fmt: skip
+    model = chooser.from_pretrained(folder, from_pt=True)
+    keep("class", type(model).__name__)
+    keep("call", numpy_of(model(inputs_of(name))))
 
 
 def description(name, model):
     """What a model says of itself, and its embeddings."""
     values["parameters"] = [model.num_parameters(), model.num_parameters(only_trainable=True)]
     values["about"] = [model.main_input_name, model.base_model_prefix, model.framework]
-    keep("dummy inputs", {key: np.asarray(value) for key, value in model.dummy_inputs.items()})
-    fields = ("vocab_size", "n_words", "hidden_size", "emb_dim", "num_hidden_layers", "num_attention_heads",
-              "num_labels", "id2label", "label2id", "pad_token_id", "bos_token_id", "pad_index", "use_return_dict",
-              "n_langs", "lang2id", "model_type", "max_position_embeddings", "summary_type", "output_attentions",
-              "problem_type")  # fmt: skip
+    if FAMILY == "XLM":  # those of the others have another shape, and are ones
+        keep("dummy inputs", {key: np.asarray(value) for key, value in model.dummy_inputs.items()})
+    fields = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_labels", "id2label",
+              "label2id", "pad_token_id", "use_return_dict", "model_type", "max_position_embeddings",
+              "output_attentions", "problem_type", *OF_FAMILY)  # fmt: skip
     keep("configuration", {field: getattr(model.config, field) for field in fields})
     keep("trainable", [len(model.trainable_weights), len(model.trainable_variables), len(model.weights)])
     keep("word embeddings", np.asarray(model.get_input_embeddings().weights[0]))
@@ -270,7 +303,7 @@ def section(name, function, *arguments):
 
 
 RESULTS.with_suffix("").mkdir()
-for class_name in sys.argv[4].split(","):
+for class_name in CLASSES:
     loaded_class, source = getattr(LIBRARY, class_name), SOURCE / class_name
 
     def load(cls=loaded_class, source=source):
@@ -279,8 +312,10 @@ for class_name in sys.argv[4].split(","):
     section(f"{class_name}/calls", calls, class_name, load())
     section(f"{class_name}/description", description, class_name, load())
     section(f"{class_name}/storing", storing, class_name, loaded_class, source, load())
+    section(f"{class_name}/auto", auto, class_name, loaded_class, source)
     section(f"{class_name}/training", training, class_name, load)
     section(f"{class_name}/resizing", resizing, class_name, load())
-section("tokenizer", tokenizer)
+if FAMILY == "XLM":
+    section("tokenizer", tokenizer)
 np.savez(RESULTS.with_suffix(".npz"), **arrays)
 RESULTS.with_suffix(".json").write_text(json.dumps({"values": values, "errors": errors}))

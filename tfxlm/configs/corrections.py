@@ -14,6 +14,8 @@ logger = logging.getLogger("tfxlm")
 
 # The option of `from_pretrained` that says whether to.
 OPTION = "corrections"
+# What the released checkpoints were saved from.
+_PRETRAINED = (["XLMWithLMHeadModel"], ["XLMModel"])
 _OFF = f"Pass {OPTION}=False to keep what the files say."
 
 
@@ -30,8 +32,13 @@ def pop_corrections(options: dict[str, Any]) -> bool:
 
 
 def correct_config(name_or_path: str | Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the content of a ``config.json`` with what is true of the released checkpoint that it belongs to."""
+    """Returns the content of a ``config.json`` with what is true of the released checkpoint that it belongs to.
+
+    A model with another head was trained as its file says, whatever it was made from, and is left so.
+    """
     released = presets.find(name_or_path, values)
+    if values.get("architectures") not in (None, [], *_PRETRAINED):
+        return dict(values)
     wrong = {} if released is None else {name: v for name, v in released.config.items() if values.get(name) != v}
     if released is not None and wrong:
         logger.warning(
