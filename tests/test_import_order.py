@@ -41,7 +41,10 @@ SAME_LINE = {("configs", "presets")}
 LATE = {("models/pretrained.py", "export")}
 
 # Elsewhere TensorFlow comes through `backend`.
-TENSORFLOW = ("backend.py", "models/fused_updates.py", "tokenizers/in_graph", "data/", "export/", "serve/")
+TENSORFLOW = (
+    *("backend.py", "layers/own_gradients.py", "models/fused_updates.py"),
+    *("tokenizers/in_graph", "data/", "export/", "serve/"),
+)
 
 # `return_tensors="tf"` makes TensorFlow's tensors whatever Keras runs on, inside a function.
 LATE_TENSORFLOW = ("tokenizers/encoding.py",)

@@ -9,7 +9,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfxlm.backend import IS_TENSORFLOW
 from tfxlm.errors import ConfigError
+from tfxlm.layers import own_gradients
 
 _gelu = partial(keras.activations.gelu, approximate=False)
 _gelu_tanh = partial(keras.activations.gelu, approximate=True)
@@ -45,6 +47,8 @@ ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
     "swish": keras.activations.silu,
     "tanh": keras.activations.tanh,
 }
+# Those that have another form for training.
+IN_TRAINING: Mapping[Callable[[Any], Any], Callable[[Any], Any]] = {_gelu: own_gradients.gelu} if IS_TENSORFLOW else {}
 
 
 def activation_named(name: str | Callable[[Any], Any] | None) -> Callable[[Any], Any]:
@@ -62,3 +66,8 @@ def activation_named(name: str | Callable[[Any], Any] | None) -> Callable[[Any],
             "tensors."
         )
     return function
+
+
+def in_training(activation: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Returns the form of an activation that takes less time to differentiate; itself where there is none."""
+    return IN_TRAINING.get(activation, activation)

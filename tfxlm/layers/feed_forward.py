@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfxlm.layers.activations import in_training
 from tfxlm.layers.adaptable import Dense
 
 
@@ -40,7 +41,8 @@ class FeedForward(keras.layers.Layer):
         super().__init__(**kwargs)
         self.dim, self.inner_dim = dim, inner_dim
         options: dict[str, Any] = {"kernel_initializer": kernel_initializer, "dtype": self.dtype_policy}
-        self.intermediate = Dense(inner_dim, activation=activation, name="intermediate", **options)
+        self.activation = keras.activations.get(activation)
+        self.intermediate = Dense(inner_dim, name="intermediate", **options)
         self.output_dense = Dense(dim, name="output", **options)
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
@@ -52,4 +54,5 @@ class FeedForward(keras.layers.Layer):
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         """Applies the layer; see the class."""
-        return self.dropout(self.output_dense(self.intermediate(x)), training=training)
+        activation = in_training(self.activation) if training else self.activation
+        return self.dropout(self.output_dense(activation(self.intermediate(x))), training=training)

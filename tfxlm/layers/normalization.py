@@ -7,6 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfxlm.backend import IS_TENSORFLOW
+from tfxlm.layers.own_gradients import normalize
+
 
 class LayerNormalization(keras.layers.LayerNormalization):
     """Keras's layer normalisation of the last axis, with fewer passes over the data.
@@ -20,11 +23,13 @@ class LayerNormalization(keras.layers.LayerNormalization):
         (..., dim).
     """
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Normalises; see the class."""
         # In float32 at least: half types would lose the small differences that the variance is made of.
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        gamma, beta = ops.cast(self.gamma, x.dtype), ops.cast(self.beta, x.dtype)
+        if IS_TENSORFLOW and training:
+            return ops.cast(normalize(x, gamma, beta, self.epsilon), self.compute_dtype)
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         scale = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + self.epsilon)
-        outputs = centred * scale * ops.cast(self.gamma, x.dtype) + ops.cast(self.beta, x.dtype)
-        return ops.cast(outputs, self.compute_dtype)
+        return ops.cast(centred * scale * gamma + beta, self.compute_dtype)
