@@ -21,7 +21,7 @@ _CORE = {
         "XLMTokenizer",
     ),
     "tfxlm.conversion": ("convert_checkpoint",),
-    "tfxlm.inspection": ("Inspection", "inspect_checkpoint"),
+    "tfxlm.inspection": ("inspect_checkpoint",),
     "tfxlm.layers": ("KeyValueCache",),
     "tfxlm.models": (
         "ModelOutput",

@@ -81,8 +81,10 @@ def convert_checkpoint(
         OutputExistsError: when `target` exists, or another process is writing it.
 
     Example:
-        >>> import tfxlm  # doctest: +SKIP
-        >>> tfxlm.convert_checkpoint("mlm_tlm_xnli15_1024.pth", "xlm-xnli", dtype="float16")
+        >>> from tfxlm import convert_checkpoint
+        >>> written = convert_checkpoint("examples/checkpoint", "converted", dtype="bfloat16")
+        >>> [path.name for path in written if path.suffix == ".safetensors"]
+        ['model.safetensors']
     """
     if dtype is not None and dtype not in FLOATS:
         raise InputError(f"dtype must be one of {', '.join(FLOATS)}, or None for that of the weights; got {dtype!r}.")

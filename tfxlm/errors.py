@@ -10,7 +10,16 @@ from contextlib import contextmanager
 
 
 class TFXLMError(Exception):
-    """Base class of all errors raised by tfxlm."""
+    """Base class of all errors raised by tfxlm.
+
+    Example:
+        >>> from tfxlm import TFXLMError, XLMConfig
+        >>> try:
+        ...     XLMConfig(emb_dim=0)
+        ... except TFXLMError as error:
+        ...     print(type(error).__name__)
+        ConfigError
+    """
 
     # Keras wraps errors from inside layers in a page about the call, which buries the message; not those marked so.
     _keras_call_info_injected = True

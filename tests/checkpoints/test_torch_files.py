@@ -330,11 +330,11 @@ def test_checksums_of_storages(tmp_path: Path) -> None:
 
 
 def test_a_storage_is_checked_once_and_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tfxlm.checkpoints.arrays._CHECKED_BYTES", 40)
+    monkeypatch.setattr("tfxlm.checkpoints.mapped_files._CHECKED_BYTES", 40)
     value = {"a": tensor(storage("0", 24), (4, 6), (6, 1)), "b": tensor(storage("0", 24), (6, 4), (1, 6))}
     with open_checkpoint(save(tmp_path, archive(value, ONE))) as checkpoint:
         assert same(checkpoint.read("a"), NUMBERS.reshape(4, 6))
-        monkeypatch.setattr("tfxlm.checkpoints.arrays.zlib", None)
+        monkeypatch.setattr("tfxlm.checkpoints.mapped_files.zlib", None)
         assert same(checkpoint.read("b"), np.ascontiguousarray(NUMBERS.reshape(4, 6).T))
 
 

@@ -7,7 +7,8 @@ from types import TracebackType
 
 import numpy as np
 
-from tfxlm.checkpoints.arrays import MappedFile, TensorEntry, TensorInfo
+from tfxlm.checkpoints.arrays import TensorEntry, TensorInfo
+from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.origin import Origin
 from tfxlm.errors import WeightMismatchError
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tfxlm.checkpoints.arrays import MappedFile
 from tfxlm.checkpoints.checkpoint import Checkpoint
 from tfxlm.checkpoints.layouts.torch_objects import read_torch_contents
+from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.origin import Contents, Origin
 from tfxlm.checkpoints.safetensors import read_safetensors
 from tfxlm.checkpoints.sharded import read_index

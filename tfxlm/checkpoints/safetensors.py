@@ -16,7 +16,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from tfxlm.checkpoints.arrays import MAX_DIMS, MappedFile, TensorEntry
+from tfxlm.checkpoints.arrays import MAX_DIMS, TensorEntry
+from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
 MAX_HEADER_BYTES = 100_000_000  # the library's limit

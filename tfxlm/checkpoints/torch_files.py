@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfxlm.checkpoints import torch_legacy, torch_zip
-from tfxlm.checkpoints.arrays import MappedFile, TensorEntry
+from tfxlm.checkpoints.arrays import TensorEntry
+from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.torch_values import UnsupportedKindError
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 

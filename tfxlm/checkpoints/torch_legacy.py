@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from tfxlm.checkpoints.arrays import MappedFile
+from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.restricted_pickle import load_pickle
 from tfxlm.checkpoints.torch_values import NAMES, Storage, storage_fields
 from tfxlm.errors import CorruptFileError, UnsupportedFileError

@@ -7,7 +7,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from tfxlm.checkpoints.arrays import MAX_DIMS, Checksum, MappedFile, TensorEntry
+from tfxlm.checkpoints.arrays import MAX_DIMS, TensorEntry
+from tfxlm.checkpoints.mapped_files import Checksum, MappedFile
 from tfxlm.checkpoints.numpy_values import NUMPY_NAMES, encode
 from tfxlm.checkpoints.pickle_values import Constructor, RecordType
 from tfxlm.errors import UnsupportedFileError

@@ -11,7 +11,7 @@ import zipfile
 from itertools import pairwise
 from typing import Any
 
-from tfxlm.checkpoints.arrays import Checksum, MappedFile
+from tfxlm.checkpoints.mapped_files import Checksum, MappedFile
 from tfxlm.checkpoints.restricted_pickle import MAX_PICKLE_BYTES, load_pickle
 from tfxlm.checkpoints.torch_values import NAMES, Storage, storage_fields
 from tfxlm.errors import CorruptFileError, UnsupportedFileError

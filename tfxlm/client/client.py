@@ -35,10 +35,11 @@ class Client:
         InputError: no address, or one that is none.
 
     Example:
-        >>> with Client(rest="http://127.0.0.1:8501") as client:  # doctest: +SKIP
-        ...     outputs = client.predict("intent", {"input_ids": ids, "lengths": lengths, "langs": langs})
-        ...     outputs["scores"].shape
-        (2, 6)
+        >>> from tfxlm import Client
+        >>> client = Client(rest="http://127.0.0.1:8501", timeout=10.0)
+        >>> client.predict("intent", {"input_ids": [[0, 14, 1]], "lengths": [3]})["scores"].shape  # doctest: +SKIP
+        (1, 6)
+        >>> client.close()
     """
 
     def __init__(

@@ -6,6 +6,7 @@ differs, the code counts). Fields that are not known here are kept in `PreTraine
 
 from tfxlm.configs.auto import AutoConfig, config_class_for
 from tfxlm.configs.base import CONFIG_FILE, PROBLEM_TYPES, PreTrainedConfig
+from tfxlm.configs.documentation import write_out
 from tfxlm.configs.hub_options import HUB_OPTIONS
 from tfxlm.configs.xlm import XLMConfig
 from tfxlm.configs.xlm_roberta import RobertaFamilyConfig, XLMRobertaConfig, XLMRobertaXLConfig
@@ -22,3 +23,5 @@ __all__ = [
     "XLMRobertaXLConfig",
     "config_class_for",
 ]
+
+write_out(PreTrainedConfig, XLMConfig, XLMRobertaConfig, XLMRobertaXLConfig)

@@ -62,6 +62,11 @@ class PreTrainedConfig:
 
     Raises:
         ConfigError: when a value is invalid, or two names of one field disagree, or `id2label` and `label2id` do.
+
+    Example:
+        >>> from tfxlm import PreTrainedConfig, XLMConfig
+        >>> isinstance(XLMConfig(), PreTrainedConfig)
+        True
     """
 
     model_type: ClassVar[str] = ""

@@ -46,7 +46,7 @@ class RobertaFamilyConfig(PreTrainedConfig):
         pad_token_id, bos_token_id, eos_token_id: ids of special tokens.
         position_embedding_type: "absolute", "relative_key" (Shaw et al., 2018) or "relative_key_query" (Huang et al.,
             2020).
-        use_cache: kept for ``transformers``, and without effect: a call says itself that it wants a cache.
+        use_cache: whether a decoder returns a cache where a call does not say it, outside of graphs and training.
         classifier_dropout: dropout rate of classification heads; `hidden_dropout_prob` when None.
         is_decoder: whether a position attends to itself and what is left of it only.
         add_cross_attention: whether a decoder's blocks attend to `encoder_hidden_states`, too.

@@ -62,9 +62,11 @@ def export_model(
             process, does not answer as the model does. Nothing is left behind then.
 
     Example:
-        >>> import tfxlm  # doctest: +SKIP
-        >>> tfxlm.export_model(model, tokenizer, "exported/intent")
-        PosixPath('exported/intent/1')
+        >>> from tfxlm import TFXLMForSequenceClassification, XLMTokenizer, export_model
+        >>> tokenizer = XLMTokenizer.from_pretrained("examples/checkpoint")
+        >>> model = TFXLMForSequenceClassification.from_pretrained("examples/checkpoint", num_labels=6)
+        >>> export_model(model, tokenizer, "exported/intent").as_posix()
+        'exported/intent/1'
     """
     if not isinstance(model, TFPreTrainedModel):
         raise ExportError(f"export_model exports tfxlm models, got {type(model).__name__}.")

@@ -11,6 +11,7 @@ from tfxlm.models.auto import (
     TFAutoModelForTokenClassification,
     TFAutoModelWithLMHead,
 )
+from tfxlm.models.documentation import write_out
 from tfxlm.models.outputs import (
     ModelOutput,
     TFBaseModelOutput,
@@ -101,3 +102,5 @@ __all__ = [
     "TFXLMWithLMHeadModel",
     "TFXLMWithLMHeadModelOutput",
 ]
+
+write_out({name: globals()[name] for name in __all__})

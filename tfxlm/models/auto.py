@@ -131,31 +131,80 @@ class TFAutoModel(AutoModelClass):
 
 
 class TFAutoModelForCausalLM(AutoModelClass):
-    """Models that predict the next token; XLM-RoBERTa and XLM-RoBERTa-XL with `is_decoder=True`, XLM with `causal`."""
+    """Models that predict the next token; XLM-RoBERTa and XLM-RoBERTa-XL with `is_decoder=True`, XLM with `causal`.
+
+    `TFXLMWithLMHeadModel`, `TFXLMRobertaForCausalLM` or `TFXLMRobertaXLForCausalLM`.
+
+    Example:
+        >>> from tfxlm import TFAutoModelForCausalLM, XLMRobertaConfig
+        >>> shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        >>> config = XLMRobertaConfig(vocab_size=30, is_decoder=True, **shape)
+        >>> type(TFAutoModelForCausalLM.from_config(config)).__name__
+        'TFXLMRobertaForCausalLM'
+    """
 
     model_classes = _by_family(TFXLMWithLMHeadModel, TFXLMRobertaForCausalLM, TFXLMRobertaXLForCausalLM)
 
 
 class TFAutoModelForMaskedLM(AutoModelClass):
-    """Models that predict masked tokens."""
+    """Models that predict masked tokens.
+
+    `TFXLMWithLMHeadModel`, `TFXLMRobertaForMaskedLM` or `TFXLMRobertaXLForMaskedLM`.
+
+    Example:
+        >>> from tfxlm import TFAutoModelForMaskedLM, XLMConfig
+        >>> config = XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1)
+        >>> type(TFAutoModelForMaskedLM.from_config(config)).__name__
+        'TFXLMWithLMHeadModel'
+    """
 
     model_classes = _by_family(TFXLMWithLMHeadModel, TFXLMRobertaForMaskedLM, TFXLMRobertaXLForMaskedLM)
 
 
 class TFAutoModelForPreTraining(AutoModelClass):
-    """Models as they were pretrained: those of `TFAutoModelForMaskedLM`."""
+    """Models as they were pretrained: those of `TFAutoModelForMaskedLM`.
+
+    `TFXLMWithLMHeadModel`, `TFXLMRobertaForMaskedLM` or `TFXLMRobertaXLForMaskedLM`.
+
+    Example:
+        >>> from tfxlm import TFAutoModelForPreTraining, XLMRobertaConfig
+        >>> shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        >>> config = XLMRobertaConfig(vocab_size=30, **shape)
+        >>> type(TFAutoModelForPreTraining.from_config(config)).__name__
+        'TFXLMRobertaForMaskedLM'
+    """
 
     model_classes = TFAutoModelForMaskedLM.model_classes
 
 
 class TFAutoModelWithLMHead(AutoModelClass):
-    """The old name of `TFAutoModelForMaskedLM`."""
+    """The old name of `TFAutoModelForMaskedLM`.
+
+    `TFXLMWithLMHeadModel`, `TFXLMRobertaForMaskedLM` or `TFXLMRobertaXLForMaskedLM`.
+
+    Example:
+        >>> from tfxlm import TFAutoModelWithLMHead, XLMRobertaXLConfig
+        >>> shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        >>> config = XLMRobertaXLConfig(vocab_size=30, **shape)
+        >>> type(TFAutoModelWithLMHead.from_config(config)).__name__
+        'TFXLMRobertaXLForMaskedLM'
+    """
 
     model_classes = TFAutoModelForMaskedLM.model_classes
 
 
 class TFAutoModelForSequenceClassification(AutoModelClass):
-    """Models with a classification or regression head."""
+    """Models with a classification or regression head.
+
+    `TFXLMForSequenceClassification`, `TFXLMRobertaForSequenceClassification` or
+    `TFXLMRobertaXLForSequenceClassification`.
+
+    Example:
+        >>> from tfxlm import TFAutoModelForSequenceClassification, XLMConfig
+        >>> config = XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1)
+        >>> type(TFAutoModelForSequenceClassification.from_config(config)).__name__
+        'TFXLMForSequenceClassification'
+    """
 
     model_classes = _by_family(
         TFXLMForSequenceClassification, TFXLMRobertaForSequenceClassification, TFXLMRobertaXLForSequenceClassification
@@ -163,13 +212,32 @@ class TFAutoModelForSequenceClassification(AutoModelClass):
 
 
 class TFAutoModelForMultipleChoice(AutoModelClass):
-    """Models that choose one of several texts."""
+    """Models that choose one of several texts.
+
+    `TFXLMForMultipleChoice`, `TFXLMRobertaForMultipleChoice` or `TFXLMRobertaXLForMultipleChoice`.
+
+    Example:
+        >>> from tfxlm import TFAutoModelForMultipleChoice, XLMConfig
+        >>> config = XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1)
+        >>> type(TFAutoModelForMultipleChoice.from_config(config)).__name__
+        'TFXLMForMultipleChoice'
+    """
 
     model_classes = _by_family(TFXLMForMultipleChoice, TFXLMRobertaForMultipleChoice, TFXLMRobertaXLForMultipleChoice)
 
 
 class TFAutoModelForTokenClassification(AutoModelClass):
-    """Models with a label for each token."""
+    """Models with a label for each token.
+
+    `TFXLMForTokenClassification`, `TFXLMRobertaForTokenClassification` or
+    `TFXLMRobertaXLForTokenClassification`.
+
+    Example:
+        >>> from tfxlm import TFAutoModelForTokenClassification, XLMConfig
+        >>> config = XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1)
+        >>> type(TFAutoModelForTokenClassification.from_config(config)).__name__
+        'TFXLMForTokenClassification'
+    """
 
     model_classes = _by_family(
         TFXLMForTokenClassification, TFXLMRobertaForTokenClassification, TFXLMRobertaXLForTokenClassification
@@ -179,7 +247,14 @@ class TFAutoModelForTokenClassification(AutoModelClass):
 class TFAutoModelForQuestionAnswering(AutoModelClass):
     """Models that score each token as the first and as the last of an answer.
 
-    XLM's model with a beam is `TFXLMForQuestionAnswering`, by its own name.
+    `TFXLMForQuestionAnsweringSimple`, `TFXLMRobertaForQuestionAnswering` or `TFXLMRobertaXLForQuestionAnswering`. XLM's
+    model with a beam is `TFXLMForQuestionAnswering`, by its own name.
+
+    Example:
+        >>> from tfxlm import TFAutoModelForQuestionAnswering, XLMConfig
+        >>> config = XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1)
+        >>> type(TFAutoModelForQuestionAnswering.from_config(config)).__name__
+        'TFXLMForQuestionAnsweringSimple'
     """
 
     model_classes = _by_family(

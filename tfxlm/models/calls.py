@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -73,11 +74,26 @@ def make_call(signature: inspect.Signature) -> Callable[..., Any]:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self.forward(**gather_arguments(signature, args, kwargs, len(self.text_axes)))
 
-    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     # Keras reads the signature to find out what a model takes.
-    call.__signature__ = inspect.Signature([this, *signature.parameters.values()])  # type: ignore[attr-defined]
+    call.__signature__ = _of_method(signature)  # type: ignore[attr-defined]
     call.__doc__ = "Applies the model; see the class for the arguments and outputs."
     return call
+
+
+def signed(method: Callable[..., Any], signature: inspect.Signature) -> Callable[..., Any]:
+    """Returns a method that takes any arguments as one that says which it takes, for editors and `help`."""
+
+    @functools.wraps(method)
+    def signed_method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(self, *args, **kwargs)
+
+    signed_method.__signature__ = _of_method(signature)  # type: ignore[attr-defined]
+    return signed_method
+
+
+def _of_method(signature: inspect.Signature) -> inspect.Signature:
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return inspect.Signature([this, *signature.parameters.values()])
 
 
 def bind(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

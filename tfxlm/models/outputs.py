@@ -13,6 +13,15 @@ class ModelOutput(dict):
 
     ``outputs.logits``, ``outputs["logits"]`` and ``outputs[0]`` read the same tensor when `logits` is the first
     output there is. A field that was not computed is None as an attribute and absent as a key.
+
+    Args:
+        *args, **kwargs: outputs by name, as `dict` takes them; those that are None are left out.
+
+    Example:
+        >>> from tfxlm import ModelOutput, TFMaskedLMOutput
+        >>> outputs = TFMaskedLMOutput({"logits": "scores"}, loss=None)
+        >>> isinstance(outputs, ModelOutput), outputs.to_tuple(), outputs["logits"], outputs.loss
+        (True, ('scores',), 'scores', None)
     """
 
     fields: ClassVar[tuple[str, ...]] = ()
@@ -51,6 +60,13 @@ class TFBaseModelOutput(ModelOutput):
             each block's.
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for: the attention weights.
         cache: `KeyValueCache` with what was given and the new tokens, if one was given.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFBaseModelOutput
+        >>> outputs = TFBaseModelOutput(last_hidden_state=np.zeros((1, 4, 16)))
+        >>> outputs.last_hidden_state.shape, outputs[0] is outputs.last_hidden_state, outputs.attentions
+        ((1, 4, 16), True, None)
     """
 
     last_hidden_state: Any
@@ -72,6 +88,14 @@ class TFBaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for: the attention weights.
         cross_attentions: tuple of layers tensors (batch, heads, length, encoder length), if asked for and the model
             looks at an encoder's states.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFBaseModelOutputWithPoolingAndCrossAttentions
+        >>> states, pooled = np.zeros((1, 4, 16)), np.zeros((1, 16))
+        >>> outputs = TFBaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=states, pooler_output=pooled)
+        >>> outputs[1] is outputs.pooler_output is pooled, list(outputs)
+        (True, ['last_hidden_state', 'pooler_output'])
     """
 
     last_hidden_state: Any
@@ -93,6 +117,13 @@ class TFCausalLMOutputWithCrossAttentions(ModelOutput):
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
         cross_attentions: tuple of layers tensors (batch, heads, length, encoder length), if asked for and the model
             looks at an encoder's states.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFCausalLMOutputWithCrossAttentions
+        >>> outputs = TFCausalLMOutputWithCrossAttentions(logits=np.zeros((1, 4, 30)))
+        >>> outputs.logits.shape, outputs[0] is outputs.logits, outputs.attentions
+        ((1, 4, 30), True, None)
     """
 
     loss: Any
@@ -122,6 +153,13 @@ class TFXLMWithLMHeadModelOutput(_HeadOutput):
         cache: `KeyValueCache` with what was given and the new tokens, if one was given.
         label_log_probs: float32 (batch, P), log-probabilities of the labels, if a model with an adaptive softmax is
             given some.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMWithLMHeadModelOutput
+        >>> outputs = TFXLMWithLMHeadModelOutput(logits=np.zeros((1, 4, 30)))
+        >>> outputs.logits.shape, outputs[0] is outputs.logits, outputs.attentions
+        ((1, 4, 30), True, None)
     """
 
     label_log_probs: Any
@@ -135,6 +173,13 @@ class TFMaskedLMOutput(ModelOutput):
         logits: float (batch, length or chosen positions, vocab_size), scores before the softmax.
         hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFMaskedLMOutput
+        >>> outputs = TFMaskedLMOutput(logits=np.zeros((1, 4, 30)))
+        >>> outputs.logits.shape, outputs[0] is outputs.logits, outputs.attentions
+        ((1, 4, 30), True, None)
     """
 
     loss: Any
@@ -152,6 +197,13 @@ class TFSequenceClassifierOutput(_HeadOutput):
         hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
         cache: `KeyValueCache`, if one was given.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFSequenceClassifierOutput
+        >>> outputs = TFSequenceClassifierOutput(logits=np.zeros((1, 3)))
+        >>> outputs.logits.shape, outputs[0] is outputs.logits, outputs.attentions
+        ((1, 3), True, None)
     """
 
 
@@ -164,6 +216,13 @@ class TFMultipleChoiceModelOutput(_HeadOutput):
         hidden_states: tuple of layers + 1 tensors (batch * choices, length, dim), if asked for.
         attentions: tuple of layers tensors (batch * choices, heads, length, length), if asked for.
         cache: `KeyValueCache`, if one was given.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFMultipleChoiceModelOutput
+        >>> outputs = TFMultipleChoiceModelOutput(logits=np.zeros((1, 2)))
+        >>> outputs.logits.shape, outputs[0] is outputs.logits, outputs.attentions
+        ((1, 2), True, None)
     """
 
 
@@ -176,6 +235,13 @@ class TFTokenClassifierOutput(_HeadOutput):
         hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
         cache: `KeyValueCache`, if one was given.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFTokenClassifierOutput
+        >>> outputs = TFTokenClassifierOutput(logits=np.zeros((1, 4, 3)))
+        >>> outputs.logits.shape, outputs[0] is outputs.logits, outputs.attentions
+        ((1, 4, 3), True, None)
     """
 
 
@@ -189,6 +255,14 @@ class TFQuestionAnsweringModelOutput(ModelOutput):
         hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
         cache: `KeyValueCache`, if one was given.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFQuestionAnsweringModelOutput
+        >>> outputs = TFQuestionAnsweringModelOutput(start_logits=np.zeros((1, 4)), end_logits=np.ones((1, 4)))
+        >>> start_logits, end_logits = outputs.to_tuple()
+        >>> outputs[1] is end_logits is outputs.end_logits, list(outputs)
+        (True, ['start_logits', 'end_logits'])
     """
 
     loss: Any
@@ -220,6 +294,14 @@ class TFXLMForQuestionAnsweringOutput(ModelOutput):
         hidden_states: tuple of layers + 1 tensors (batch, length, dim), if asked for.
         attentions: tuple of layers tensors (batch, heads, length, length), if asked for.
         cache: `KeyValueCache`, if one was given.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMForQuestionAnsweringOutput
+        >>> outputs = TFXLMForQuestionAnsweringOutput(start_top_index=np.zeros((1, 4)), end_top_index=np.ones((1, 4)))
+        >>> start_top_index, end_top_index = outputs.to_tuple()
+        >>> outputs[1] is end_top_index is outputs.end_top_index, list(outputs)
+        (True, ['start_top_index', 'end_top_index'])
     """
 
     loss: Any

@@ -11,21 +11,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import keras
-import numpy as np
 
 from tfxlm.checkpoints import LoadReport
 from tfxlm.configs import PreTrainedConfig
 from tfxlm.errors import ArgumentError, ConfigError
-from tfxlm.models.calls import gather_arguments, make_call, make_signature, merge
+from tfxlm.models.calls import gather_arguments, make_call, make_signature, merge, signed
 from tfxlm.models.layer_states import enable_lora, layer_states, quick_replacement, restore_layer_states
 from tfxlm.models.options import dtype_policy
 from tfxlm.models.outputs import ModelOutput
 from tfxlm.models.storing import StorableModel
-
-# A batch that every model takes, and one with two choices.
-_IDS = ((7, 6, 0, 0, 1), (1, 2, 3, 0, 0), (0, 0, 0, 4, 5))
-_MASK = ((1, 1, 0, 0, 1), (1, 1, 1, 0, 0), (1, 0, 0, 1, 1))
-_CHOICES = (((0, 1, 0, 1), (1, 0, 0, 1)),) * 2
 
 
 class TFPreTrainedModel(StorableModel):
@@ -44,6 +38,12 @@ class TFPreTrainedModel(StorableModel):
         ArgumentError: for an option that the class does not take.
         ConfigError: when `config` belongs to another family, or asks for what the class cannot do, and when `dtype` is
             no floating point dtype or policy.
+
+    Example:
+        >>> from tfxlm import TFPreTrainedModel, TFXLMModel, XLMConfig
+        >>> model = TFXLMModel(XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1), dtype="mixed_bfloat16")
+        >>> isinstance(model, TFPreTrainedModel), model.config.emb_dim
+        (True, 16)
     """
 
     positional_arguments: ClassVar[tuple[str, ...]] = ()
@@ -63,6 +63,7 @@ class TFPreTrainedModel(StorableModel):
         if cls.positional_arguments:
             cls.signature = make_signature(cls.positional_arguments, cls.keyword_arguments)
             cls.call = make_call(cls.signature)
+            cls.__call__ = signed(TFPreTrainedModel.__call__, cls.signature)  # type: ignore[method-assign]
 
     def __init__(
         self, config: PreTrainedConfig, *args: Any, dtype: Any = None, name: str | None = None, **options: Any
@@ -196,13 +197,8 @@ class TFPreTrainedModel(StorableModel):
 
     @property
     def dummy_inputs(self) -> dict[str, Any]:
-        """A small batch that the model takes, int32 (batch, length), or (batch, choices, length) of a choosing one."""
-        chooses = "choices" in self.text_axes
-        ids = np.asarray(_CHOICES if chooses else _IDS, np.int32) % self.config.vocab_size
-        inputs = {"input_ids": ids} if chooses else {"input_ids": ids, "attention_mask": np.asarray(_MASK, np.int32)}
-        if "langs" in self.signature.parameters and self.config.uses_lang_embeddings:
-            inputs["langs"] = np.asarray(_CHOICES if chooses else _MASK, np.int32)
-        return {name: keras.ops.convert_to_tensor(value) for name, value in inputs.items()}
+        """A small batch that the model takes, the one of the TensorFlow classes of `transformers`."""
+        raise NotImplementedError
 
     def prepare_tf_dataset(
         self,

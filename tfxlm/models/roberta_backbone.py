@@ -173,6 +173,15 @@ class RobertaModel(BackboneModel):
             encoded.pop("past_key_values", None)
         return encoded, real
 
+    @property
+    def dummy_inputs(self) -> dict[str, Any]:
+        """A small batch that the model takes, int32 (1, 2) of ones, or (1, 2, 2) of a choosing one."""
+        ones = ops.ones((1, *(2 for _ in self.text_axes[1:])), "int32")
+        inputs = {"input_ids": ones, "attention_mask": ones, "token_type_ids": ops.zeros_like(ones)}
+        if self.config.has_cross_attention and "encoder_hidden_states" in self.signature.parameters:
+            inputs["encoder_hidden_states"] = ops.ones((1, 2, self.config.hidden_size))
+        return inputs
+
 
 def _split_mask(cache: KeyValueCache, mask: Any, new: int | None) -> tuple[KeyValueCache, Any]:
     """Takes a mask apart that covers the tokens of the cache too, as scripts for `transformers` give it.

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
+from keras import ops
 
 from tfxlm.checkpoints import NameMap
 from tfxlm.checkpoints.maps.xlm import XLM
@@ -32,6 +34,11 @@ INPUTS = (
     *("input_ids", "attention_mask", "langs", "token_type_ids", "position_ids", "lengths", "cache", "head_mask"),
     *("inputs_embeds", "output_attentions", "output_hidden_states", "return_dict"),
 )
+
+# A batch that every model takes, and one with two choices, as `transformers` has them.
+_IDS = ((7, 6, 0, 0, 1), (1, 2, 3, 0, 0), (0, 0, 0, 4, 5))
+_MASK = ((1, 1, 0, 0, 1), (1, 1, 1, 0, 0), (1, 0, 0, 1, 1))
+_CHOICES = (((0, 1, 0, 1), (1, 0, 0, 1)),) * 2
 
 
 class XLMBackbone(Backbone):
@@ -92,7 +99,15 @@ class XLMBackbone(Backbone):
 
 
 class TFXLMPreTrainedModel(BackboneModel):
-    """What the XLM classes share; see `TFXLMModel` for the call arguments."""
+    """What the XLM classes share; see `TFXLMModel` for the call arguments.
+
+    Source: Lample and Conneau, "Cross-lingual Language Model Pretraining" (2019).
+
+    Example:
+        >>> from tfxlm import TFXLMModel, TFXLMPreTrainedModel
+        >>> issubclass(TFXLMModel, TFXLMPreTrainedModel)
+        True
+    """
 
     config_class: ClassVar[type[PreTrainedConfig]] = XLMConfig
     name_map: ClassVar[NameMap] = XLM
@@ -115,6 +130,16 @@ class TFXLMPreTrainedModel(BackboneModel):
             )
         return super().encode(**inputs)
 
+    @property
+    def dummy_inputs(self) -> dict[str, Any]:
+        """A small batch that the model takes, int32 (batch, length), or (batch, choices, length) of a choosing one."""
+        chooses = "choices" in self.text_axes
+        ids = np.asarray(_CHOICES if chooses else _IDS, np.int32) % self.config.vocab_size
+        inputs = {"input_ids": ids} if chooses else {"input_ids": ids, "attention_mask": np.asarray(_MASK, np.int32)}
+        if self.config.uses_lang_embeddings:
+            inputs["langs"] = np.asarray(_CHOICES if chooses else _MASK, np.int32)
+        return {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
+
 
 class TFXLMModel(TFXLMPreTrainedModel):
     """The XLM encoder without a head.
@@ -125,8 +150,8 @@ class TFXLMModel(TFXLMPreTrainedModel):
 
     Call arguments:
         input_ids: int (batch, length). Or a dict, list or tuple of all arguments.
-        attention_mask: (batch, length), 1 at real positions and 0 at padding. Without it `lengths` count, and without
-            them every id but the padding token's is real.
+        attention_mask: int, float or bool (batch, length), 1 at real positions and 0 at padding. Without it `lengths`
+            count, and without them every id but the padding token's is real.
         langs: int (batch, length), the language id of each token (`config.lang2id`).
         token_type_ids: int (batch, length), looked up among the words (a quirk of the original). Leave it out.
         position_ids: int (batch, length); 0, 1, 2, ... by default. With them a sequence may be longer than
@@ -134,7 +159,7 @@ class TFXLMModel(TFXLMPreTrainedModel):
         lengths: int (batch,), real tokens at the start of each row.
         cache: `KeyValueCache` of the tokens before, from `make_cache` or the outputs of the last call. The other inputs
             then are those of the new tokens only; positions go on counting. For causal models.
-        head_mask: (heads,) or (layers, heads), 0 silences a head. Not for models with pruned heads.
+        head_mask: float (heads,) or (layers, heads), 0 silences a head. Not for models with pruned heads.
         inputs_embeds: float (batch, length, dim), in place of `input_ids`.
         output_attentions, output_hidden_states, return_dict: override the configuration.
         training: whether dropout is on.
@@ -187,8 +212,15 @@ class TFXLMWithLMHeadModel(LanguageModeling, TFXLMPreTrainedModel):
         `TFXLMWithLMHeadModelOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMModel`, and when chosen positions are past the end.
+        InputError: when inputs do not fit the model or each other, and when chosen positions are past the end.
         ConfigError: for an output layer that does not share the word embeddings (`tie_word_embeddings=False`).
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMWithLMHeadModel, XLMConfig
+        >>> model = TFXLMWithLMHeadModel(XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1))
+        >>> model(np.array([[0, 5, 15, 1]]), masked_positions=np.array([[1]])).logits.shape
+        TensorShape([1, 1, 30])
     """
 
     architecture: ClassVar[str] = "XLMWithLMHeadModel"

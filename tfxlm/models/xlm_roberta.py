@@ -20,7 +20,15 @@ from tfxlm.models.roberta_tasks import (
 
 
 class TFXLMRobertaPreTrainedModel(RobertaModel):
-    """What the XLM-RoBERTa classes share; see `TFXLMRobertaModel` for the call arguments."""
+    """What the XLM-RoBERTa classes share; see `TFXLMRobertaModel` for the call arguments.
+
+    Source: Conneau et al., "Unsupervised Cross-lingual Representation Learning at Scale" (2020).
+
+    Example:
+        >>> from tfxlm import TFXLMRobertaModel, TFXLMRobertaPreTrainedModel
+        >>> issubclass(TFXLMRobertaModel, TFXLMRobertaPreTrainedModel)
+        True
+    """
 
     config_class: ClassVar[type[PreTrainedConfig]] = XLMRobertaConfig
     name_map: ClassVar[NameMap] = XLM_ROBERTA
@@ -36,17 +44,18 @@ class TFXLMRobertaModel(RobertaWithoutHead, TFXLMRobertaPreTrainedModel):
 
     Call arguments:
         input_ids: int (batch, length). Or a dict, list or tuple of all arguments.
-        attention_mask: (batch, length), 1 at real positions and 0 at padding. Without it every id but the padding
-            token's is real; with `config.mask_from_padding=False` every id is, as in the reference. With
-            `past_key_values` that of the new tokens, or of all.
+        attention_mask: int, float or bool (batch, length), 1 at real positions and 0 at padding. Without it every id
+            but the padding token's is real; with `config.mask_from_padding=False` every id is, as in the reference.
+            With `past_key_values` that of the new tokens, or of all.
         token_type_ids: int (batch, length), below `type_vocab_size`; 0 by default.
         position_ids: int (batch, length). By default they count words from `pad_token_id + 1` on and are
             `pad_token_id` at padding tokens; embeddings are all words.
-        head_mask: (heads,) or (layers, heads), 0 silences a head. Not for models with pruned heads.
+        head_mask: float (heads,) or (layers, heads), 0 silences a head. Not for models with pruned heads.
         inputs_embeds: float (batch, length, dim), in place of `input_ids`.
         encoder_hidden_states: float (batch, encoder length, dim), what cross-attention looks at
             (`config.add_cross_attention`).
-        encoder_attention_mask: (batch, encoder length), 1 at real positions of it; all are real by default.
+        encoder_attention_mask: int, float or bool (batch, encoder length), 1 at real positions of it; all are real by
+            default.
         past_key_values: `KeyValueCache` of the tokens before, from `make_cache` or the outputs of the last call. The
             other inputs then are those of the new tokens only. For decoders. What cross-attention looks at is kept
             from the first call.
@@ -93,8 +102,17 @@ class TFXLMRobertaForCausalLM(RobertaForCausalLM, TFXLMRobertaPreTrainedModel):
         `TFCausalLMOutputWithCrossAttentions`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMRobertaModel`, and when labels are not those of all logits.
+        InputError: when inputs do not fit the model or each other, and when labels are not those of all logits.
         ConfigError: for an output layer that does not share the word embeddings (`tie_word_embeddings=False`).
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMRobertaForCausalLM, XLMRobertaConfig
+        >>> shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        >>> model = TFXLMRobertaForCausalLM(XLMRobertaConfig(vocab_size=30, is_decoder=True, **shape))
+        >>> first = model(np.array([[0, 14, 15]]), use_cache=True)
+        >>> model(np.array([[16]]), past_key_values=first.past_key_values).logits.shape
+        TensorShape([1, 1, 30])
     """
 
     architecture: ClassVar[str] = "XLMRobertaForCausalLM"
@@ -118,8 +136,16 @@ class TFXLMRobertaForMaskedLM(RobertaForMaskedLM, TFXLMRobertaPreTrainedModel):
         `TFMaskedLMOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMRobertaModel`, and when chosen positions are past the end.
+        InputError: when inputs do not fit the model or each other, and when chosen positions are past the end.
         ConfigError: for an output layer that does not share the word embeddings (`tie_word_embeddings=False`).
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMRobertaForMaskedLM, XLMRobertaConfig
+        >>> shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        >>> model = TFXLMRobertaForMaskedLM(XLMRobertaConfig(vocab_size=30, **shape))
+        >>> model(np.array([[0, 29, 15, 2]]), masked_positions=np.array([[1]])).logits.shape
+        TensorShape([1, 1, 30])
     """
 
     architecture: ClassVar[str] = "XLMRobertaForMaskedLM"
@@ -137,14 +163,24 @@ class TFXLMRobertaForSequenceClassification(RobertaForSequenceClassification, TF
 
     Call arguments:
         Those of `TFXLMRobertaModel` up to `return_dict` but for encoder and cache, then:
-        labels: (batch,) ids; (batch, num_labels) of 0 and 1 for several labels at once; (batch,) or
-            (batch, num_labels) numbers for regression (see `PreTrainedConfig.problem_type`).
+        labels: int (batch,) ids; (batch, num_labels) of 0 and 1 for several labels at once; float (batch,) or
+            (batch, num_labels) for regression (see `PreTrainedConfig.problem_type`).
 
     Returns:
         `TFSequenceClassifierOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMRobertaModel`, and when dtype, shape or values of the labels do not fit the problem.
+        InputError: when inputs do not fit the model or each other, and when dtype, shape or values of the labels do not
+            fit the problem.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMRobertaForSequenceClassification, XLMRobertaConfig
+        >>> shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        >>> model = TFXLMRobertaForSequenceClassification(XLMRobertaConfig(vocab_size=30, num_labels=3, **shape))
+        >>> outputs = model(np.array([[0, 14, 15, 2]]), labels=np.array([2]))
+        >>> outputs.logits.shape, outputs.loss.shape
+        (TensorShape([1, 3]), TensorShape([]))
     """
 
     architecture: ClassVar[str] = "XLMRobertaForSequenceClassification"
@@ -166,7 +202,15 @@ class TFXLMRobertaForMultipleChoice(RobertaForMultipleChoice, TFXLMRobertaPreTra
         `TFMultipleChoiceModelOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMRobertaModel`.
+        InputError: when inputs do not fit the model or each other.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMRobertaForMultipleChoice, XLMRobertaConfig
+        >>> shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        >>> model = TFXLMRobertaForMultipleChoice(XLMRobertaConfig(vocab_size=30, **shape))
+        >>> model(np.array([[[0, 14, 15, 2], [0, 14, 16, 2]]])).logits.shape
+        TensorShape([1, 2])
     """
 
     architecture: ClassVar[str] = "XLMRobertaForMultipleChoice"
@@ -187,7 +231,16 @@ class TFXLMRobertaForTokenClassification(RobertaForTokenClassification, TFXLMRob
         `TFTokenClassifierOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMRobertaModel`, and when labels do not fit.
+        InputError: when inputs do not fit the model or each other, and when labels do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMRobertaForTokenClassification, XLMRobertaConfig
+        >>> shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        >>> model = TFXLMRobertaForTokenClassification(XLMRobertaConfig(vocab_size=30, num_labels=3, **shape))
+        >>> outputs = model(np.array([[0, 14, 15, 2]]), labels=np.array([[-100, 2, 0, -100]]))
+        >>> outputs.logits.shape, outputs.loss.shape
+        (TensorShape([1, 4, 3]), TensorShape([]))
     """
 
     architecture: ClassVar[str] = "XLMRobertaForTokenClassification"
@@ -209,8 +262,17 @@ class TFXLMRobertaForQuestionAnswering(RobertaForQuestionAnswering, TFXLMRoberta
         `TFQuestionAnsweringModelOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMRobertaModel`, and when positions are no integers.
+        InputError: when inputs do not fit the model or each other, and when positions are no integers.
         ConfigError: when `num_labels` is not 2.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMRobertaForQuestionAnswering, XLMRobertaConfig
+        >>> shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+        >>> model = TFXLMRobertaForQuestionAnswering(XLMRobertaConfig(vocab_size=30, **shape))
+        >>> outputs = model(np.array([[0, 14, 15, 2]]), start_positions=np.array([1]), end_positions=np.array([2]))
+        >>> outputs.start_logits.shape, outputs.end_logits.shape, outputs.loss.shape
+        (TensorShape([1, 4]), TensorShape([1, 4]), TensorShape([]))
     """
 
     architecture: ClassVar[str] = "XLMRobertaForQuestionAnswering"

@@ -60,14 +60,24 @@ class TFXLMForSequenceClassification(SequenceClassification, TFXLMPreTrainedMode
 
     Call arguments:
         Those of `TFXLMModel` up to `return_dict`, then:
-        labels: (batch,) ids; (batch, num_labels) of 0 and 1 for several labels at once; (batch,) or
-            (batch, num_labels) numbers for regression (see `PreTrainedConfig.problem_type`).
+        labels: int (batch,) ids; (batch, num_labels) of 0 and 1 for several labels at once; float (batch,) or
+            (batch, num_labels) for regression (see `PreTrainedConfig.problem_type`).
 
     Returns:
         `TFSequenceClassifierOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMModel`, and when dtype, shape or values of the labels do not fit the problem.
+        InputError: when inputs do not fit the model or each other, and when dtype, shape or values of the labels do not
+            fit the problem.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMForSequenceClassification, XLMConfig
+        >>> config = XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1, num_labels=3)
+        >>> model = TFXLMForSequenceClassification(config)
+        >>> outputs = model(np.array([[0, 14, 15, 1]]), labels=np.array([2]))
+        >>> outputs.logits.shape, outputs.loss.shape
+        (TensorShape([1, 3]), TensorShape([]))
     """
 
     architecture: ClassVar[str] = "XLMForSequenceClassification"
@@ -100,7 +110,14 @@ class TFXLMForMultipleChoice(MultipleChoice, TFXLMPreTrainedModel):
         `TFMultipleChoiceModelOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMModel`.
+        InputError: when inputs do not fit the model or each other.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMForMultipleChoice, XLMConfig
+        >>> model = TFXLMForMultipleChoice(XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1))
+        >>> model(np.array([[[0, 14, 15, 1], [0, 14, 16, 1]]])).logits.shape
+        TensorShape([1, 2])
     """
 
     architecture: ClassVar[str] = "XLMForMultipleChoice"
@@ -132,7 +149,16 @@ class TFXLMForTokenClassification(TokenClassification, TFXLMPreTrainedModel):
         `TFTokenClassifierOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMModel`, and when labels do not fit.
+        InputError: when inputs do not fit the model or each other, and when labels do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMForTokenClassification, XLMConfig
+        >>> config = XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1, num_labels=3)
+        >>> model = TFXLMForTokenClassification(config)
+        >>> outputs = model(np.array([[0, 14, 15, 1]]), labels=np.array([[-100, 2, 0, -100]]))
+        >>> outputs.logits.shape, outputs.loss.shape
+        (TensorShape([1, 4, 3]), TensorShape([]))
     """
 
     architecture: ClassVar[str] = "XLMForTokenClassification"
@@ -165,8 +191,16 @@ class TFXLMForQuestionAnsweringSimple(SpanQuestionAnswering, TFXLMPreTrainedMode
         `TFQuestionAnsweringModelOutput`, or its tuple.
 
     Raises:
-        InputError: as `TFXLMModel`, and when positions are no integers.
+        InputError: when inputs do not fit the model or each other, and when positions are no integers.
         ConfigError: when `num_labels` is not 2.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMForQuestionAnsweringSimple, XLMConfig
+        >>> model = TFXLMForQuestionAnsweringSimple(XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1))
+        >>> outputs = model(np.array([[0, 14, 15, 1]]), start_positions=np.array([1]), end_positions=np.array([2]))
+        >>> outputs.start_logits.shape, outputs.end_logits.shape, outputs.loss.shape
+        (TensorShape([1, 4]), TensorShape([1, 4]), TensorShape([]))
     """
 
     architecture: ClassVar[str] = "XLMForQuestionAnsweringSimple"
@@ -195,15 +229,26 @@ class TFXLMForQuestionAnswering(BeamQuestionAnswering, TFXLMPreTrainedModel):
     Call arguments:
         Those of `TFXLMModel` up to `return_dict`, then:
         start_positions, end_positions: int (batch,), as in `TFXLMForQuestionAnsweringSimple`.
-        is_impossible: (batch,), 1 for a question without an answer. It counts only together with `cls_index`.
+        is_impossible: int or float (batch,), 1 for a question without an answer. It counts only together with
+            `cls_index`.
         cls_index: int (batch,), where the classification token stands.
-        p_mask: (batch, length), 1 where no answer may be (question, special tokens).
+        p_mask: int, float or bool (batch, length), 1 where no answer may be (question, special tokens).
 
     Returns:
         `TFXLMForQuestionAnsweringOutput`, or its tuple: the best answers, or with both positions the loss.
 
     Raises:
-        InputError: as `TFXLMModel`, and when positions are no integers, or `cls_index` is outside of the sequence.
+        InputError: when inputs do not fit the model or each other, and when positions are no integers, or
+            `cls_index` is outside of the sequence.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMForQuestionAnswering, XLMConfig
+        >>> config = XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1, start_n_top=2)
+        >>> model = TFXLMForQuestionAnswering(config)
+        >>> outputs = model(np.array([[0, 14, 15, 1]]), p_mask=np.array([[1, 0, 0, 1]]))
+        >>> outputs.start_top_index.shape, outputs.end_top_index.shape
+        (TensorShape([1, 2]), TensorShape([1, 10]))
     """
 
     architecture: ClassVar[str] = "XLMForQuestionAnswering"

@@ -50,8 +50,13 @@ class Server:
         InputError: an argument is out of range, or a model name cannot stand in a URL.
 
     Example:
-        >>> with Server({"intent": "exported/intent"}, rest_port=0, grpc_port=0) as server:  # doctest: +SKIP
-        ...     print(server.rest_url, server.grpc_address)
+        >>> from tfxlm import Client, Server, TFXLMForSequenceClassification, XLMConfig, export_model
+        >>> model = TFXLMForSequenceClassification(XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1))
+        >>> folder = export_model(model, None, "exported/intent")
+        >>> with Server({"intent": "exported/intent"}, rest_port=0, grpc_port=0) as server:
+        ...     with Client(grpc=server.grpc_address) as client:
+        ...         client.predict("intent", {"input_ids": [[0, 14, 1]], "lengths": [3]})["scores"].shape
+        (1, 2)
     """
 
     def __init__(

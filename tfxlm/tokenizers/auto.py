@@ -76,7 +76,8 @@ class AutoTokenizer:
 
     Example:
         >>> from tfxlm import AutoTokenizer
-        >>> tokenizer = AutoTokenizer.from_pretrained("folder-or-hub-name")
+        >>> type(AutoTokenizer.from_pretrained("examples/checkpoint")).__name__  # a folder, or a name on the hub
+        'XLMTokenizer'
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

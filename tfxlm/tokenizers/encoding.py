@@ -22,6 +22,7 @@ class BatchEncoding(Lookups, dict[str, Any]):
         details: what is known of the tokens beside their ids; None if nothing.
 
     Example:
+        >>> from tfxlm import BatchEncoding
         >>> BatchEncoding({"input_ids": [0, 1]}).input_ids
         [0, 1]
     """

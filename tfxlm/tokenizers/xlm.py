@@ -70,8 +70,11 @@ class XLMTokenizer(Tokenizer):
         InputError: an option is not among its choices, or there is none of that name.
 
     Example:
-        >>> tokenizer = XLMTokenizer.from_pretrained("folder-or-hub-name")
-        >>> batch = tokenizer(["Hello world!"], lang="en", padding=True, return_tensors="tf")
+        >>> from tfxlm import XLMTokenizer
+        >>> tokenizer = XLMTokenizer.from_pretrained("examples/checkpoint")  # a folder, or a name on the hub
+        >>> batch = tokenizer(["Hello world!"], lang="en", padding=True, return_tensors="np")
+        >>> batch.input_ids.shape, sorted(batch)
+        ((1, 6), ['attention_mask', 'input_ids', 'langs'])
 
     Source: Lample and Conneau, "Cross-lingual Language Model Pretraining" (2019).
     """

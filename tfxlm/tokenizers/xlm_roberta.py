@@ -53,9 +53,20 @@ class XLMRobertaTokenizer(Tokenizer):
         InputError: an option is not among its choices, or there is none of that name.
 
     Example:
-        >>> tokenizer = XLMRobertaTokenizer.from_pretrained("folder-or-hub-name")
-        >>> tokenizer("Hello world!")["input_ids"]
+        >>> from tfxlm import XLMRobertaTokenizer
+        >>> tokenizer = XLMRobertaTokenizer.from_pretrained("FacebookAI/xlm-roberta-base")  # doctest: +SKIP
+        >>> tokenizer("Hello world!")["input_ids"]  # doctest: +SKIP
         [0, 35378, 8999, 38, 2]
+
+        With pieces of one's own:
+
+        >>> import io, sentencepiece
+        >>> model = io.BytesIO()
+        >>> options = {"vocab_size": 12, "model_writer": model, "minloglevel": 2}
+        >>> sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(["Hello world!"]), **options)
+        >>> tokenizer = XLMRobertaTokenizer(model.getvalue())
+        >>> tokenizer.decode(tokenizer("Hello world!")["input_ids"])
+        '<s> Hello world!</s>'
 
     Source: Conneau et al., "Unsupervised Cross-lingual Representation Learning at Scale" (2020).
     """

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfxlm.checkpoints.arrays import MappedFile, TensorEntry
+from tfxlm.checkpoints.arrays import TensorEntry
 from tfxlm.checkpoints.layouts.settings import count, other_keys, rows_and_columns, settings_of, tensors_of
+from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.origin import Found, Origin
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 

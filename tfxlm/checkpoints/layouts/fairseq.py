@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tfxlm.checkpoints.arrays import MappedFile, TensorEntry, ZerosEntry
+from tfxlm.checkpoints.arrays import TensorEntry, ZerosEntry
 from tfxlm.checkpoints.layouts.settings import count, other_keys, rows_and_columns, settings_of, tensors_of
+from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.maps import fairseq as names
 from tfxlm.checkpoints.name_map import Table
 from tfxlm.checkpoints.origin import Found, Origin

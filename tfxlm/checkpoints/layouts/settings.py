@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tfxlm.checkpoints.arrays import MappedFile, TensorEntry
+from tfxlm.checkpoints.arrays import TensorEntry
+from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.pickle_values import Record
 from tfxlm.checkpoints.torch_files import check_tensors
 from tfxlm.errors import UnsupportedFileError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from tfxlm.checkpoints.arrays import Checksum, MappedFile
 from tfxlm.checkpoints.layouts import fair, fairseq
+from tfxlm.checkpoints.mapped_files import Checksum, MappedFile
 from tfxlm.checkpoints.origin import Contents, Found
 from tfxlm.checkpoints.torch_files import flat_tensors, read_torch_object
 
