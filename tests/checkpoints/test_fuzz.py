@@ -28,7 +28,7 @@ from tfxlm import AutoConfig
 from tfxlm.checkpoints import open_checkpoint
 from tfxlm.checkpoints.restricted_pickle import load_pickle
 from tfxlm.checkpoints.torch_values import NAMES
-from tfxlm.errors import TFXLMError
+from tfxlm.errors import CorruptFileError, TFXLMError
 
 TIMES = 20 if os.environ.get("TFXLM_SWEEP", "") not in ("", "0") else 1
 # What reading may take beside the file itself.
@@ -250,13 +250,22 @@ def test_made_up_indices(tmp_path: Path, record_property: Any) -> None:
     assert counts["read"] and counts["UnsafeFileError"]
 
 
-def test_deep_nesting(record_property: Any) -> None:
-    depth = 1_000_000
-    for opening, closing in ((b"(", b"t"), (b"]", b"a"), (b"", b"\x85")):
-        data = b"\x80\x02" + opening * depth + b"N" + closing * depth + b"."
-        value, _ = load_pickle(data, path=Path("x"), names=NAMES, persistent_load=lambda identifier: identifier)
-        del value
-    record_property("fuzz", f"nested {depth:,} deep: 3 kinds, all read")
+@pytest.mark.parametrize(
+    ("opening", "closing"), [(b"(", b"t"), (b"]", b"a"), (b"", b"\x85"), (b"\x8f", b""), (b"N\x94", b"")]
+)
+def test_deep_nesting_and_many_parts(opening: bytes, closing: bytes) -> None:
+    """Millions of lists, tuples, sets or numbered values in as many bytes, one inside the other where they can be."""
+
+    def load(count: int) -> None:
+        data = b"\x80\x02" + opening * count + b"N" + closing * count + b"."
+        load_pickle(data, path=Path("x"), names=NAMES, persistent_load=lambda identifier: identifier)
+
+    load(15_000)
+    tracemalloc.start()
+    with pytest.raises(CorruptFileError, match=r"more lists, dictionaries and tuples than its length accounts for"):
+        load(2_000_000)
+    assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
+    tracemalloc.stop()
 
 
 def test_little_that_stands_for_much(tmp_path: Path) -> None:

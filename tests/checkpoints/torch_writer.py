@@ -156,19 +156,14 @@ def state_archive(arrays: dict[str, np.ndarray], **options: Any) -> bytes:
 
 
 def legacy(arrays: dict[str, np.ndarray], *, little_endian: bool = True) -> bytes:
-    """A state dict as torch before version 1.6 wrote it."""
+    """A state dict as torch before version 1.6 wrote it: little-endian, whatever the machine was."""
     tensors = {}
     for index, (name, array) in enumerate(arrays.items()):
         strides = tuple(stride // array.itemsize for stride in np.ascontiguousarray(array).reshape(array.shape).strides)
         identifier = storage(str(index), array.size, STORAGES[array.dtype.name]).value
         tensors[name] = tensor(Persistent((*identifier, None)), array.shape, strides)
     machine = {"protocol_version": 1001, "little_endian": little_endian, "type_sizes": {"int": 4}}
-    order = "little" if little_endian else "big"
-    numbers = b"".join(
-        array.size.to_bytes(8, order)
-        + (array if little_endian else array.view(f"u{array.itemsize}").byteswap()).tobytes()
-        for array in arrays.values()
-    )
+    numbers = b"".join(array.size.to_bytes(8, "little") + array.tobytes() for array in arrays.values())
     parts = (119547037146038801333356, 1001, machine, tensors, [str(index) for index in range(len(arrays))])
     return b"".join(map(pickled, parts)) + numbers
 

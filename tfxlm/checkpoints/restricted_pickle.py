@@ -16,7 +16,11 @@ from typing import Any
 from tfxlm.checkpoints.pickle_values import Constructor, Record, RecordType
 from tfxlm.errors import CheckpointError, CorruptFileError, UnsafeFileError
 
-MAX_PICKLE_BYTES = 256 * 1024 * 1024  # names and shapes only; a vocabulary of 200,000 words takes a twentieth
+MAX_PICKLE_BYTES = 128 * 1024 * 1024  # names and shapes only; a vocabulary of 200,000 words takes a twentieth
+
+# How many lists, dicts, sets, tuples and numbered values there may be: some, and one for so many bytes. Each can take
+# two hundred times the one byte that asks for it.
+_SOME_PARTS, _BYTES_PER_PART = 160_000, 12
 
 # Of keys in dictionaries, and of what a tuple that is a key has in it.
 _PLAIN_KEYS = frozenset((str, int, float, bool, bytes, type(None)))
@@ -74,8 +78,9 @@ class _Machine:
         persistent_load: Callable[[Any], Any],
     ) -> None:
         self.data = data
-        self.position = start
+        self.position = self.start = start
         self.end = min(len(data), start + MAX_PICKLE_BYTES)
+        self.parts_left = _SOME_PARTS
         self.path = path
         self.names = names
         self.persistent_load = persistent_load
@@ -147,6 +152,15 @@ class _Machine:
         self.position = stop + 1
         return text.decode("utf-8")
 
+    def spend(self) -> None:
+        """Counts a part, and refuses one too many for what has been read."""
+        self.parts_left -= 1
+        if self.parts_left < 0 and -self.parts_left * _BYTES_PER_PART > self.position - self.start:
+            raise CorruptFileError(
+                f"'{self.path}' holds a pickle of more lists, dictionaries and tuples than its length accounts for, "
+                f"{_SOME_PARTS - self.parts_left} within {self.position - self.start} bytes. Get the file again."
+            )
+
     def pop(self) -> Any:
         if not self.stack:
             raise ValueError("a value is missing on the stack")
@@ -171,6 +185,7 @@ class _Machine:
         return items
 
     def mark(self) -> None:
+        self.spend()
         self.marked.append(self.stack)
         self.stack = []
 
@@ -321,7 +336,24 @@ def _constant(value: Any) -> Callable[[_Machine], None]:
 
 
 def _some(length: int) -> Callable[[_Machine], None]:
-    return lambda machine: machine.stack.append(tuple(machine.pop_some(length)))
+    def push(machine: _Machine) -> None:
+        machine.spend()
+        machine.stack.append(tuple(machine.pop_some(length)))
+
+    return push
+
+
+def _empty(kind: type) -> Callable[[_Machine], None]:
+    def push(machine: _Machine) -> None:
+        machine.spend()
+        machine.stack.append(kind())
+
+    return push
+
+
+def _memoize(machine: _Machine) -> None:
+    machine.spend()
+    machine.put(len(machine.memo))
 
 
 # What each operation does, by its code. A LONG4 is left out: no honest number has more than 255 bytes.
@@ -354,16 +386,16 @@ _OPERATIONS: dict[int, Callable[[_Machine], Any]] = {
     0x85: _some(1),
     0x86: _some(2),
     0x87: _some(3),
-    ord("]"): lambda machine: machine.stack.append([]),
+    ord("]"): _empty(list),
     ord("a"): _Machine.append,
     ord("e"): _Machine.appends,
-    ord("}"): lambda machine: machine.stack.append({}),
+    ord("}"): _empty(dict),
     ord("s"): _Machine.set_item,
     ord("u"): _Machine.set_items,
-    0x8F: lambda machine: machine.stack.append(set()),
+    0x8F: _empty(set),
     0x90: _Machine.add_items,
     0x91: _Machine.push_frozen_set,
-    0x94: lambda machine: machine.put(len(machine.memo)),  # MEMOIZE
+    0x94: _memoize,
     ord("q"): lambda machine: machine.put(machine.take(1)[0]),  # BINPUT
     ord("r"): lambda machine: machine.put(_LENGTH.unpack(machine.take(4))[0]),  # LONG_BINPUT
     ord("h"): lambda machine: machine.get(machine.take(1)[0]),  # BINGET

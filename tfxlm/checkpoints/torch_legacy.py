@@ -42,12 +42,12 @@ def read_legacy(file: MappedFile) -> Any:
             f"'{file.path}' is in version {protocol!r:.40} of the format of torch.save before 1.6, and {PROTOCOL} is "
             "the only one that was released. Save it again with a newer torch."
         )
-    machine, start = load(persistent_load=_no_storage, start=position)
-    swap = type(machine) is dict and machine.get("little_endian") is False
+    # Facts about the machine that wrote the file; numbers are little-endian on every one.
+    _, start = load(persistent_load=_no_storage, start=position)
     storages: dict[str, Storage] = {}
-    value, position = load(persistent_load=partial(_load_storage, file, storages, swap), start=start)
+    value, position = load(persistent_load=partial(_load_storage, file, storages), start=start)
     keys, position = load(persistent_load=_no_storage, start=position)
-    for key, offset in _offsets(file, storages, keys, position, swap).items():
+    for key, offset in _offsets(file, storages, keys, position).items():
         storages[key].move(offset)
     return value
 
@@ -56,7 +56,7 @@ def _no_storage(_: Any) -> Any:
     raise ValueError("there is a storage where there should be none")
 
 
-def _load_storage(file: MappedFile, storages: dict[str, Storage], swap: bool, identifier: Any) -> Storage:
+def _load_storage(file: MappedFile, storages: dict[str, Storage], identifier: Any) -> Storage:
     """Returns a storage, which is moved to its place when that is known."""
     if type(identifier) is tuple and identifier[:1] == ("module",):
         raise UnsupportedFileError(
@@ -64,7 +64,7 @@ def _load_storage(file: MappedFile, storages: dict[str, Storage], swap: bool, id
             "`module.state_dict()` instead."
         )
     kind, key, size, view = storage_fields(identifier)
-    storage = storages.setdefault(key, Storage(file, 0, size, kind.dtype, swap, None))
+    storage = storages.setdefault(key, Storage(file, 0, size, kind.dtype, False, None))
     if (storage.dtype, storage.size) != (kind.dtype, size):
         raise ValueError(f"storage '{key}' has two types or sizes")
     return storage if view is None else _view(storage, view)
@@ -77,12 +77,12 @@ def _view(storage: Storage, view: Any) -> Storage:
     _, offset, size = view
     if offset < 0 or size < 0 or offset + size > storage.size:
         raise ValueError("the view of a storage leads out of it")
-    part = Storage(storage.file, offset * storage.dtype.itemsize, size, storage.dtype, storage.swap, None)
+    part = Storage(storage.file, offset * storage.dtype.itemsize, size, storage.dtype, False, None)
     storage.parts.append(part)
     return part
 
 
-def _offsets(file: MappedFile, storages: Mapping[str, Storage], keys: Any, position: int, swap: bool) -> dict[str, int]:
+def _offsets(file: MappedFile, storages: Mapping[str, Storage], keys: Any, position: int) -> dict[str, int]:
     """Returns the first byte of each storage's numbers.
 
     Raises:
@@ -100,7 +100,7 @@ def _offsets(file: MappedFile, storages: Mapping[str, Storage], keys: Any, posit
                 f"'{file.path}' is truncated: storage '{key}' should end at byte {stop}, and the file has {file.size}. "
                 "Download it again."
             )
-        count = int.from_bytes(header, "big" if swap else "little", signed=True)
+        count = int.from_bytes(header, "little", signed=True)
         if count != size:
             raise CorruptFileError(
                 f"'{file.path}' says that storage '{key}' has {size} elements, and {count} where they are. Download it "
