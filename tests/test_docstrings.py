@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +137,13 @@ def test_configurations_describe_every_field_and_its_default(name: str) -> None:
     given = {name: it.default for name, it in signature.parameters.items() if it.default is not it.empty}
     del given["num_labels"], given["id2label"], given["label2id"]
     assert given == {name: getattr(config, name) for name in given}
+
+
+def test_a_program_without_docstrings_starts() -> None:
+    script = "from tfxlm import TFXLMRobertaModel, XLMRobertaConfig; print(TFXLMRobertaModel.__doc__)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    run = subprocess.run([sys.executable, "-OO", "-c", script], capture_output=True, text=True, env=environment)
+    assert run.stdout == "None\n", run.stderr
 
 
 def test_classes_that_choose_name_their_choice() -> None:
