@@ -15,11 +15,11 @@ def write_out(*config_classes: type[PreTrainedConfig]) -> None:
     docs = {config_class: docstrings_of(config_class) for config_class in config_classes}
     for config_class, (own, *above) in docs.items():
         config_class.__signature__ = inspect.Signature(signatures[config_class])  # type: ignore[attr-defined]
-        if not config_class.__doc__:  # as with python -OO
+        raises = next((doc.sections["Raises"] for doc in (own, *above) if "Raises" in doc.sections), None)
+        if raises is None:  # with python -OO there are no docstrings but what dataclasses make up
             continue
         described = inherited((own, *above), "Args")
         names = [f"**{it.name}" if it.kind is it.VAR_KEYWORD else it.name for it in signatures[config_class]]
-        raises = next(doc.sections["Raises"] for doc in (own, *above) if "Raises" in doc.sections)
         sections = {**own.sections, "Args": in_order(described, names), "Raises": raises}
         config_class.__doc__ = str(Docstring(own.summary, sections))
 
