@@ -25,7 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def configuration(item: pytest.Item) -> tuple[str, int]:
         params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        return params.get("case", ("", 0))
+        case = params.get("case")
+        return case if isinstance(case, tuple) else ("", 0)  # tests of other folders have cases of their own
 
     items.sort(key=configuration)
 

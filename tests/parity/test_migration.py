@@ -117,7 +117,11 @@ def results_of(family: str, parent: Path) -> dict[str, Results]:
 
 def run_script(family: str, folder: Path) -> None:
     make_source(family, folder / "source")
-    environments = {"transformers": {"TF_USE_LEGACY_KERAS": "1"}, "tfxlm": {"PYTHONPATH": str(ROOT)}}
+    # transformers sets the variable for the whole process, so a test that ran before may have left it here.
+    environments = {
+        "transformers": {"TF_USE_LEGACY_KERAS": "1"},
+        "tfxlm": {"TF_USE_LEGACY_KERAS": "0", "PYTHONPATH": str(ROOT)},
+    }
     runs = {
         library: subprocess.Popen(
             [sys.executable, SCRIPT, library, folder / "source", folder / library, ",".join(CLASSES[family]), family],

@@ -20,6 +20,9 @@ from tfxlm.models.fused_updates import fuse_updates
 # What `compile` takes for each output.
 PER_OUTPUT = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
+# Where objects of Keras are given to a model.
+OBJECTS = ("optimizer", "loss", "metrics", "weighted_metrics", "callbacks")
+
 # How `transformers` calls a model's own loss in `compile`, beside giving none.
 OWN_LOSS = ("auto", "auto_with_warning", "passthrough")
 
@@ -265,4 +268,17 @@ def _bound(method: Any, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     arguments = inspect.signature(method).bind(model, *args, **kwargs).arguments
     arguments |= arguments.pop("kwargs", {})
     arguments.pop("self")
+    _check_keras(arguments)
     return arguments
+
+
+def _check_keras(arguments: Mapping[str, Any]) -> None:
+    """Raises `InputError` for an object of Keras 2, which scripts for `transformers` have as ``tf.keras``."""
+    for name in OBJECTS:
+        for value in keras.tree.flatten(arguments.get(name)):
+            if any(base.__module__.partition(".")[0] == "tf_keras" for base in type(value).__mro__):
+                raise InputError(
+                    f"{name}: {type(value).__name__} is of tf_keras, which is Keras 2, and this is a model of Keras 3. "
+                    "tf.keras is tf_keras where TF_USE_LEGACY_KERAS is set, as it is by `transformers`: take the class "
+                    f"from `keras` (import keras), or unset the variable before TensorFlow is imported."
+                )
