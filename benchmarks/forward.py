@@ -12,7 +12,6 @@ from benchmarks.subjects import (
     BATCH,
     LENGTH,
     SUBJECTS,
-    Subject,
     Work,
     full_inputs,
     our_forward,
@@ -21,9 +20,20 @@ from benchmarks.subjects import (
 )
 from benchmarks.table import Row, rows_beside
 
+PARTS = tuple(SUBJECTS)
 
-def matmul_limit(layers: int, dim: int, heads: int, dtype: str) -> Work:
-    """Returns a function that does the model's matrix products at their own shapes, and nothing else."""
+
+def matmul_limit(layers: int, dim: int, heads: int, dtype: str, *, in_order: bool = True) -> Work:
+    """Returns a function that does the model's matrix products at their own shapes, and nothing else.
+
+    Args:
+        layers: how many there are.
+        dim: the hidden size.
+        heads: of attention.
+        dtype: of the operands.
+        in_order: whether a product waits for those that its operands come from in the model, as it must there. All at
+            once, each core works on a product of its own, which no model can.
+    """
     random = np.random.default_rng(0)
 
     def array(*shape: int) -> tf.Tensor:
@@ -45,25 +55,35 @@ def matmul_limit(layers: int, dim: int, heads: int, dtype: str) -> Work:
     @tf.function
     def run() -> Any:
         # All products are returned in a small form, so that none is optimised away.
-        kept = []
+        kept: list[Any] = []
         for layer, (query, key, weights) in zip(kernels, attentions, strict=True):
-            kept += [tf.matmul(narrow, kernel)[0, 0] for kernel in layer[:5]]
-            kept.append(tf.matmul(wide, layer[5])[0, 0])
-            kept += [tf.matmul(query, key)[0, 0, 0, 0], tf.matmul(weights, query)[0, 0, 0, 0]]
+            stages = (
+                [(narrow, kernel) for kernel in layer[:3]],
+                [(query, key)],
+                [(weights, query)],
+                [(narrow, layer[3])],
+                [(narrow, layer[4])],
+                [(wide, layer[5])],
+            )
+            for stage in stages:
+                with tf.control_dependencies(kept if in_order else []):
+                    kept = kept + [tf.reshape(tf.matmul(*operands), [-1])[0] for operands in stage]
         return tf.stack(kept)
 
     return lambda: run().numpy()
 
 
-def rows_of(subject: Subject, rounds: int) -> list[Row]:
+def rows_of(part: str, rounds: int) -> list[Row]:
     """Measures one subject."""
     import tfxlm
 
+    subject = SUBJECTS[part]
     inputs, config = full_inputs(subject), subject.config_of(tfxlm)
     shape = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads)
     seconds = interleaved(
         {
             "matmul limit": matmul_limit(*shape, "float32"),
+            "all products at once": matmul_limit(*shape, "float32", in_order=False),
             "tfxlm": our_forward(subject, inputs),
             "tfxlm, bfloat16": our_forward(subject, inputs, dtype="bfloat16"),
             "tfxlm, mixed_bfloat16": our_forward(subject, inputs, dtype="mixed_bfloat16"),
@@ -84,8 +104,3 @@ def rows_of(subject: Subject, rounds: int) -> list[Row]:
             {"tfxlm, bfloat16": 0.6},
         ),
     ]
-
-
-def run(rounds: int = 15) -> list[Row]:
-    """Measures, and returns the rows of the table."""
-    return [row for subject in SUBJECTS.values() for row in rows_of(subject, rounds)]

@@ -26,6 +26,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "xl": {},
     "xxl": {"hidden_size": 4096, "num_hidden_layers": 48, "intermediate_size": 16384},
 }
+PARTS = tuple(SHAPES)
 # How a checkpoint is opened, by name in the table: the further arguments of `from_pretrained`.
 WAYS: dict[str, dict[str, Any]] = {"one copy": {}, "memory map": {"memory_map": True}}
 # Those that a machine of 24 GiB has memory for.
@@ -114,15 +115,14 @@ def main(way: str, folder: str) -> None:
     print(*np.diff(seconds), *memory)
 
 
-def run(rounds: int = 1, shape: str = "xl", folder: str | None = None) -> list[Row]:
-    """Measures once, and returns the rows of the table.
+def rows_of(part: str, folder: str | None = None) -> list[Row]:
+    """Measures a shape once.
 
     Args:
-        rounds: has no effect.
-        shape: "xl" or "xxl".
+        part: "xl" or "xxl".
         folder: where to make the checkpoint; the system's folder for temporary files by default.
     """
-    rows = []
+    rows, shape = [], part
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         size = write(Path(scratch), shape)
         for way in WAYS_OF[shape]:

@@ -18,6 +18,7 @@ from benchmarks.sources import SOURCES, safetensors_file
 from benchmarks.subjects import SUBJECTS
 from benchmarks.table import Row, rows_beside
 
+PARTS = tuple(SOURCES)
 TIME_BOUND, MEMORY_BOUND = 2.0, 1.10
 # What is loaded before memory is watched, so that the libraries' own memory does not count.
 TINY = {
@@ -146,9 +147,9 @@ def copy_files(path: Path) -> None:
             shutil.copyfile(file, Path(folder, file.name))
 
 
-def rows_of(source: str, rounds: int) -> list[Row]:
+def rows_of(part: str, rounds: int) -> list[Row]:
     """Measures one source."""
-    rows = []
+    rows, source = [], part
     with written(source) as (key, path, size):
         works = OURS | PEERS.get(source, {})
         calls: dict[str, Callable[[], Any]] = {"a copy of the file": lambda: copy_files(path)}
@@ -165,11 +166,6 @@ def rows_of(source: str, rounds: int) -> list[Row]:
                 work = f"{SUBJECTS[key].title}, {source}, peak {kind} memory"
                 rows.append(Row(work, name, megabytes, megabytes / target, "x the model", bound, "MB"))
     return rows
-
-
-def run(rounds: int = 7) -> list[Row]:
-    """Measures, and returns the rows of the table."""
-    return [row for source in SOURCES for row in rows_of(source, rounds)]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from benchmarks.table import Row, best, rows_beside
 from benchmarks.training import steps
 
 STEPS = 3
+PARTS = tuple(SUBJECTS)
 # Libraries are loaded before memory is watched.
 LIBRARIES = {
     "tfxlm": ("tfxlm.models",),
@@ -37,15 +38,14 @@ def main(name: str, key: str) -> None:
     print(peak.rss, peak.anonymous)
 
 
-def run(rounds: int = 15) -> list[Row]:
-    """Measures once, as memory does not scatter like time, and returns the rows of the table."""
+def rows_of(part: str) -> list[Row]:
+    """Measures one subject once, as memory does not scatter like time."""
     rows = []
-    for key, subject in SUBJECTS.items():
-        peaks = {name: figures_of_fresh_process("benchmarks.memory", name, key) for name in LIBRARIES}
-        for index, kind in enumerate(("resident", "anonymous")):
-            megabytes = {name: [figures[index]] for name, figures in peaks.items()}
-            work = f"MLM training, {subject.title}, {BATCH} x {LENGTH}, peak {kind} memory"
-            rows += rows_beside(work, megabytes, best(megabytes, MODES), {"tfxlm": 1.0}, unit="MB")
+    peaks = {name: figures_of_fresh_process("benchmarks.memory", name, part) for name in LIBRARIES}
+    for index, kind in enumerate(("resident", "anonymous")):
+        megabytes = {name: [figures[index]] for name, figures in peaks.items()}
+        work = f"MLM training, {SUBJECTS[part].title}, {BATCH} x {LENGTH}, peak {kind} memory"
+        rows += rows_beside(work, megabytes, best(megabytes, MODES), {"tfxlm": 1.0}, unit="MB")
     return rows
 
 

@@ -69,8 +69,7 @@ def exported(model: Any, batches: list[Arrays]) -> Work:
     return run
 
 
-# What is measured, with the share of the time with padding that is allowed. Training comes last: it adds the
-# optimizer's memory.
+# What is measured, with the share of the time with padding that is allowed.
 WORKS: dict[str, tuple[Callable[[Any, list[Arrays]], Work], float]] = {
     "forward": (forward, 1 / 2.2),
     "predict": (predict, 1 / 2.2),
@@ -79,25 +78,19 @@ WORKS: dict[str, tuple[Callable[[Any, list[Arrays]], Work], float]] = {
 }
 
 
-def rows_of(subject: Subject, batches: list[Arrays], rounds: int) -> list[Row]:
-    """Measures one subject."""
+PARTS = tuple(f"{key}, {work}" for key in SUBJECTS for work in WORKS)
+
+
+def rows_of(part: str, rounds: int) -> list[Row]:
+    """Measures one work of one subject; no rows without the environment variable TFXLM_DATA."""
+    key, work = part.split(", ")
+    subject, (make, bound) = SUBJECTS[key], WORKS[work]
+    batches = real_batches(BATCHES, subject)
+    if batches is None:
+        print(f"padding, {part}: skipped, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
+        return []
     fill = np.mean([batch["attention_mask"] for batch in batches])
     models = {REMOVED: make_model(subject, True), KEPT: make_model(subject, False)}
-    rows = []
-    for work, (make, bound) in WORKS.items():
-        seconds = interleaved({name: make(model, batches) for name, model in models.items()}, rounds=rounds)
-        title = f"{work}, {subject.title}, {BATCHES} batches of real sentences, {fill:.0%} of {BATCH} x {LENGTH}"
-        rows += rows_beside(title, seconds, KEPT, {REMOVED: bound})
-    return rows
-
-
-def run(rounds: int = 15) -> list[Row]:
-    """Measures, and returns the rows of the table; none without the environment variable TFXLM_DATA."""
-    rows = []
-    for subject in SUBJECTS.values():
-        batches = real_batches(BATCHES, subject)
-        if batches is None:
-            print("padding: skipped, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
-            return []
-        rows += rows_of(subject, batches, rounds)
-    return rows
+    seconds = interleaved({name: make(model, batches) for name, model in models.items()}, rounds=rounds)
+    title = f"{work}, {subject.title}, {BATCHES} batches of real sentences, {fill:.0%} of {BATCH} x {LENGTH}"
+    return rows_beside(title, seconds, KEPT, {REMOVED: bound})

@@ -19,8 +19,8 @@ FOLDER = Path(__file__).parents[1] / "examples" / "checkpoint"
 Calls = dict[str, Callable[[list[str]], Any]]
 
 
-def run(rounds: int = 7) -> list[Row]:
-    """Measures, and returns the rows of the table; none without the environment variable TFXLM_DATA."""
+def rows_of(part: str, rounds: int) -> list[Row]:
+    """Measures one family; no rows without the environment variable TFXLM_DATA."""
     data = os.environ.get("TFXLM_DATA")
     if not data:
         print("tokenization: skipped, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
@@ -28,12 +28,10 @@ def run(rounds: int = 7) -> list[Row]:
     lines = Path(data, "parallel", "ntrex.eng.txt").read_text(encoding="utf-8").splitlines()
     # A fresh part for each call: caches of words must not turn the work into a look-up of whole sentences.
     parts = [lines[start : start + SENTENCES] for start in range(0, len(lines) - SENTENCES, SENTENCES)]
-    pieces = Path(data, "vocab", "xlmr_sentencepiece_rebuilt.model")
-    rows = compared("XLM", xlm_calls(), parts, rounds)
-    return rows + compared("XLM-RoBERTa", xlm_roberta_calls(pieces), parts, rounds)
+    return compared(part, PARTS[part](Path(data)), parts, rounds)
 
 
-def xlm_calls() -> Calls:
+def xlm_calls(data: Path) -> Calls:
     """The calls of XLM's tokenizers. `transformers` has no offsets for it."""
     from transformers import XLMTokenizer as TheirTokenizer
 
@@ -46,14 +44,14 @@ def xlm_calls() -> Calls:
     }
 
 
-def xlm_roberta_calls(pieces: Path) -> Calls:
+def xlm_roberta_calls(data: Path) -> Calls:
     """The calls of XLM-RoBERTa's tokenizers; the fast one of `transformers` uses all cores."""
     from transformers import XLMRobertaTokenizer as TheirTokenizer
     from transformers import XLMRobertaTokenizerFast as TheirFastTokenizer
 
     from tfxlm import XLMRobertaTokenizer
 
-    ours = XLMRobertaTokenizer(pieces)
+    ours = XLMRobertaTokenizer(data / "vocab" / "xlmr_sentencepiece_rebuilt.model")
     with tempfile.TemporaryDirectory() as folder:
         ours.save_pretrained(folder)
         fast = TheirFastTokenizer.from_pretrained(folder)
@@ -90,3 +88,6 @@ def compared(family: str, calls: Calls, parts: list[list[str]], rounds: int) -> 
         )
         for name, values in seconds.items()
     ]
+
+
+PARTS: dict[str, Callable[[Path], Calls]] = {"xlm": xlm_calls, "xlm-roberta": xlm_roberta_calls}

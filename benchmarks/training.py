@@ -79,24 +79,25 @@ def steps(subject: Subject, inputs: Arrays) -> dict[str, Callable[[], Work]]:
     return {"tfxlm": lambda: our_step(subject, inputs), **theirs}
 
 
-def works(subject: Subject) -> dict[str, Arrays]:
-    """Returns batches by title; real sentences only with TFXLM_DATA."""
-    found = {f"MLM training step, {subject.title}, {BATCH} x {LENGTH} without padding": full_inputs(subject)}
+def real_inputs(subject: Subject) -> Arrays | None:
+    """Returns a batch of real sentences; None without TFXLM_DATA."""
     batches = real_batches(1, subject)
-    if batches is None:
-        print("training: no real sentences, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
-        return found
-    fill = batches[0]["attention_mask"].mean()
-    title = f"MLM training step, {subject.title}, real sentences, {fill:.0%} of {BATCH} x {LENGTH}"
-    return {**found, title: batches[0]}
+    return batches[0] if batches else None
 
 
-def run(rounds: int = 15) -> list[Row]:
-    """Measures, and returns the rows of the table."""
-    rows = []
-    for subject in SUBJECTS.values():
-        for work, inputs in works(subject).items():
-            made = {name: make() for name, make in steps(subject, inputs).items()}
-            seconds = interleaved(made, rounds=rounds)
-            rows += rows_beside(work, seconds, best(seconds, MODES), {"tfxlm": 0.5})
-    return rows
+BATCHES: dict[str, Callable[[Subject], Arrays | None]] = {"full": full_inputs, "real sentences": real_inputs}
+PARTS = tuple(f"{key}, {batch}" for key in SUBJECTS for batch in BATCHES)
+
+
+def rows_of(part: str, rounds: int) -> list[Row]:
+    """Measures one subject on one batch; no rows for real sentences without TFXLM_DATA."""
+    key, batch = part.split(", ")
+    subject = SUBJECTS[key]
+    inputs = BATCHES[batch](subject)
+    if inputs is None:
+        print(f"training, {part}: skipped, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
+        return []
+    fill = inputs["attention_mask"].mean()
+    work = f"MLM training step, {subject.title}, {fill:.0%} of {BATCH} x {LENGTH} real"
+    seconds = interleaved({name: make() for name, make in steps(subject, inputs).items()}, rounds=rounds)
+    return rows_beside(work, seconds, best(seconds, MODES), {"tfxlm": 0.5})
