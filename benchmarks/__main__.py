@@ -33,7 +33,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     known = f"{', '.join(NAMES)} (default: all of these); {', '.join(NAMED)}"
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {known}")
-    parser.add_argument("--only", metavar="TEXT", default="", help="the part of this name, or those that hold it, e.g. xlm-roberta")
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="the part of this name, or those that hold it, e.g. xlm-roberta"
+    )
     parser.add_argument("--rounds", type=int, default=15, help="timed calls of each (default: 15)")
     parser.add_argument(
         "--folder", help="of large: where its checkpoint, 7 or 21.5 GB, is made (default: the system's)"

@@ -155,7 +155,7 @@ def visible(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 def test_places_in_real_text(released: tuple[XLMRobertaTokenizer, Any, Path], name: str) -> None:
     ours, fast, _ = released
     lines = (DATA / "parallel" / f"ntrex.{name}.txt").read_text(encoding="utf-8").split("\n")
-    normalize = ours._model._processor.normalize
+    normalize = ours.sentence_pieces._processor.normalize
     compared = 0
     for line in lines if SWEEP else lines[::20]:
         if normalize(line).replace("▁", " ").strip() != line:

@@ -53,7 +53,7 @@ def check_places(tokenizer: XLMRobertaTokenizer, text: str, **options: Any) -> N
     tokens = tokenizer.tokenize(text, **options)
     assert len(spans) == len(words) == len(tokens)
     assert all(0 <= start <= end <= len(text) for start, end in spans)
-    normalize = tokenizer._model._processor.normalize
+    normalize = tokenizer.sentence_pieces._processor.normalize
     covered: set[int] = set()
     last = 0
     for token, (start, end), (next_start, next_end) in zip(tokens, spans, [*spans, (len(text),) * 2][1:], strict=True):

@@ -122,7 +122,7 @@ def test_lists_of_fairseq(tmp_path: Path) -> None:
 def test_fairseq_beside_its_list(tmp_path: Path) -> None:
     model = Path(os.environ["TFXLM_DATA"], "vocab", "xlmr_sentencepiece_rebuilt.model").read_bytes()
     (tmp_path / "sentencepiece.bpe.model").write_bytes(model)
-    names = XLMRobertaTokenizer(model)._model.names[3:]
+    names = XLMRobertaTokenizer(model).sentence_pieces.names[3:]
     (tmp_path / "dict.txt").write_text("".join(f"{name} 1\n" for name in names), encoding="utf-8")
     (tmp_path / "model.pt").write_bytes(archive({"a": Call(Name("collections.OrderedDict"), ())}, {}))
     for path in (tmp_path, tmp_path / "model.pt"):

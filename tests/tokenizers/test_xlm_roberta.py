@@ -288,7 +288,7 @@ def test_names_of_tokens_among_the_pieces() -> None:
     model = trained(user_defined_symbols="<mask>,<pad>")
     tokenizer = XLMRobertaTokenizer(model)
     assert tokenizer.pad_token_id == 1
-    assert tokenizer.mask_token_id == len(tokenizer._model.names) + 1
+    assert tokenizer.mask_token_id == len(tokenizer.sentence_pieces.names) + 1
     assert tokenizer("<mask>", add_special_tokens=False)["input_ids"] == [tokenizer.mask_token_id]
 
 

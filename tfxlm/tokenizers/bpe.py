@@ -33,8 +33,8 @@ class BytePairEncoder:
     def __init__(self, merges: Iterable[Merge], ids: Mapping[str, int], unknown_id: int) -> None:
         last_ranks = {merge: rank for rank, merge in enumerate(merges)}
         self.merges: tuple[Merge, ...] = tuple(sorted(last_ranks, key=last_ranks.__getitem__))
-        self._ids = ids
-        self._unknown_id = unknown_id
+        self.ids = ids
+        self.unknown_id = unknown_id
         self._build()
 
     def _build(self) -> None:
@@ -48,12 +48,12 @@ class BytePairEncoder:
 
     def renew(self, ids: Mapping[str, int], unknown_id: int) -> None:
         """Looks pieces up elsewhere from now on; arguments as in the constructor."""
-        self._ids = ids
-        self._unknown_id = unknown_id
+        self.ids = ids
+        self.unknown_id = unknown_id
         self._forget()
 
     def _make_engine(self) -> BPE:
-        symbols = {_UNKNOWN: None} | dict.fromkeys(self._ids)
+        symbols = {_UNKNOWN: None} | dict.fromkeys(self.ids)
         for left, right in self.merges:
             symbols.update({left: None, right: None, left + right: None})
         return BPE(
@@ -65,7 +65,7 @@ class BytePairEncoder:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"merges": self.merges, "_ids": self._ids, "_unknown_id": self._unknown_id}
+        return {"merges": self.merges, "ids": self.ids, "unknown_id": self.unknown_id}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -118,7 +118,7 @@ class BytePairEncoder:
         return self._sizes.get(word) or self._measure_word(word)
 
     def _encode_word(self, word: str) -> tuple[int, ...]:
-        ids = tuple(self._ids.get(piece, self._unknown_id) for piece in self.pieces(word))
+        ids = tuple(self.ids.get(piece, self.unknown_id) for piece in self.pieces(word))
         _remember(self._cache, word, ids)
         return ids
 

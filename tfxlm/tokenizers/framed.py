@@ -63,6 +63,16 @@ class Framed(Vocabulary):
             )
         return NO_LIMIT if limit is None else limit
 
+    @property
+    def framing(self) -> Framing:
+        """What puts special tokens around texts."""
+        return self._framing
+
+    @property
+    def limits_length(self) -> bool:
+        """Whether `model_max_length` says something."""
+        return self.model_max_length < _LARGEST_LIMIT
+
     def pad(
         self,
         encoded_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
@@ -192,7 +202,7 @@ class Framed(Vocabulary):
             multiple=multiple,
             padding_side=self.padding_side if padding_side is None else padding_side,
             truncation_side=self.truncation_side,
-            model_max_length=self.model_max_length if self.model_max_length < _LARGEST_LIMIT else None,
+            model_max_length=self.model_max_length if self.limits_length else None,
             stride=stride,
         )
 

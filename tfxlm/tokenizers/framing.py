@@ -35,6 +35,17 @@ class Framing:
         """Returns the number of special tokens around a text or a pair."""
         return sum(part not in _TEXTS for part, _ in self._parts(pair))
 
+    def layout(self, pair: bool) -> list[tuple[int | str, int]]:
+        """Returns the parts of an input in order: ids of special tokens, `FIRST_TEXT` and `SECOND_TEXT`.
+
+        Args:
+            pair: whether there are two texts.
+
+        Returns:
+            Each part with its segment, 0 or 1.
+        """
+        return [(self._ids.get(part, part), segment) for part, segment in self._parts(pair)]
+
     def ids(self, first: Sequence[int], second: Sequence[int] | None, special: bool = True) -> list[int]:
         """Returns the ids of an input.
 

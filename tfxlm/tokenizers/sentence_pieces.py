@@ -72,6 +72,8 @@ class SentencePieces:
             raise TokenizerError(
                 f"{self._source} is not a SentencePiece model, or a damaged one ({error}). Restore the file."
             ) from error
+        #: Index in `names` of what stands for all that the model does not know.
+        self.unknown: int = self._processor.unk_id()
         try:
             self._processor.encode("a b")
         except (RuntimeError, TypeError, ValueError) as error:
@@ -81,6 +83,19 @@ class SentencePieces:
         falls_back_on_bytes = self._processor.is_byte(self._processor.piece_to_id("<0x00>"))
         self._byte_sizes = _BYTE_SIZES if falls_back_on_bytes else {}
         self._vanishing: dict[str, bool] = {}
+
+    @property
+    def is_plain_unigram(self) -> bool:
+        """Whether the best pieces are those of the best sum of scores, and there is no other way to them."""
+        from sentencepiece import sentencepiece_model_pb2
+
+        messages: Any = sentencepiece_model_pb2  # made while importing, so that no type checker knows them
+        model = messages.ModelProto.FromString(self.model)
+        piece = messages.ModelProto.SentencePiece
+        plain = {piece.NORMAL, piece.UNKNOWN, piece.CONTROL}
+        return model.trainer_spec.model_type == model.trainer_spec.UNIGRAM and plain >= {
+            one.type for one in model.pieces
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         return {"model": self.model, "sampling": self.sampling, "_source": self._source}

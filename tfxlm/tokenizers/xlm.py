@@ -26,7 +26,7 @@ SPECIAL_SYMBOLS = tuple(f"<special{index}>" for index in range(10))
 FIRST_TOKENS = ("<s>", "</s>", "<pad>", "<unk>", *SPECIAL_SYMBOLS)
 
 #: What a non-printing character becomes.
-_NON_PRINTING: Mapping[str, str] = {"hf": "", "fair": " "}
+NON_PRINTING: Mapping[str, str] = {"hf": "", "fair": " "}
 
 
 class XLMTokenizer(Tokenizer):
@@ -120,10 +120,10 @@ class XLMTokenizer(Tokenizer):
         self.accents = accents or ("strip" if do_lowercase_and_remove_accent else "keep")
         choose("case", self.case, LOWER_CASE)
         choose("accents", self.accents, dict.fromkeys(ACCENTS))
-        self._lower_first = preprocessing == "hf" and do_lowercase_and_remove_accent
+        self.lowers_first = preprocessing == "hf" and do_lowercase_and_remove_accent
         pieces = dict(vocab_file) if isinstance(vocab_file, Mapping) else bpe_files.read_vocabulary(vocab_file)
         merges = bpe_files.read_merges(merges_file) if isinstance(merges_file, (str, os.PathLike)) else merges_file
-        self._encoder = BytePairEncoder(merges, pieces, unknown_id=0)  # until `_refresh` knows all ids
+        self.encoder = BytePairEncoder(merges, pieces, unknown_id=0)  # until `_refresh` knows all ids
         super().__init__(
             pieces,
             template,
@@ -148,7 +148,7 @@ class XLMTokenizer(Tokenizer):
                 "case": case,
                 "accents": accents,
             },
-            lower_case=self._lower_first,
+            lower_case=self.lowers_first,
             split_by_default=preprocessing == "fair",
         )
         self._make_rules()
@@ -245,11 +245,11 @@ class XLMTokenizer(Tokenizer):
             storage.prefixed(save_directory, filename_prefix, name) for name in self.vocabulary_files[0].values()
         )
         files.write_json(vocabulary, dict(sorted(self._pieces_to_ids.items(), key=lambda entry: entry[1])))
-        bpe_files.write_merges(merges, self._encoder.merges)
+        bpe_files.write_merges(merges, self.encoder.merges)
         return str(vocabulary), str(merges)
 
     def _prepare(self, text: str) -> str:
-        if not self._lower_first:
+        if not self.lowers_first:
             return text
         if self._tokens_are_lower:
             return lower_each(text)
@@ -265,17 +265,17 @@ class XLMTokenizer(Tokenizer):
         return aligned.resized(prepared, sizes)
 
     def _pieces(self, text: str, lang: str | None, bypass: bool) -> list[str]:
-        return [piece for word in self._words(lang, bypass)(text) for piece in self._encoder.pieces(word)]
+        return [piece for word in self._words(lang, bypass)(text) for piece in self.encoder.pieces(word)]
 
     def _piece_ids(self, text: str, lang: str | None, bypass: bool) -> list[int]:
-        return self._encoder.encode(self._words(lang, bypass)(text))
+        return self.encoder.encode(self._words(lang, bypass)(text))
 
     def _trace(self, text: AlignedText, lang: str | None, bypass: bool) -> Tokens:
         words, spans = self._words(lang, bypass).aligned(text)
-        found = Tokens(self._encoder.encode(words))
+        found = Tokens(self.encoder.encode(words))
         position = 0
         for index, word in enumerate(words):
-            sizes = self._encoder.sizes(word)
+            sizes = self.encoder.sizes(word)
             found.words += [index] * len(sizes)
             for size in sizes:
                 found.offsets.append(covered(spans, position, position + size))
@@ -288,7 +288,7 @@ class XLMTokenizer(Tokenizer):
         lang = moses.DEFAULT_LANGUAGE if lang is None else lang
         if lang not in self._words_by_language:
             self._words_by_language[lang] = words_of(
-                lang, _NON_PRINTING[self.preprocessing], self._letters, keep_spaces=self.preprocessing == "hf"
+                lang, NON_PRINTING[self.preprocessing], self._letters, keep_spaces=self.preprocessing == "hf"
             )
         return self._words_by_language[lang]
 
@@ -296,7 +296,7 @@ class XLMTokenizer(Tokenizer):
         super()._refresh()
         self._tokens_are_lower = all(name == lower_each(name) for name in self.special.ids)
         self._translation_framing = Framing(templates.XLM_TRANSLATION, self.special.role_ids())
-        self._encoder.renew(self._ids, self._unknown_id)
+        self.encoder.renew(self._ids, self._unknown_id)
 
     def _make_rules(self) -> None:
         self._letters = LetterCase(self.case, self.accents)

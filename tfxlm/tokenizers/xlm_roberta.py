@@ -119,12 +119,12 @@ class XLMRobertaTokenizer(Tokenizer):
             settings["added_tokens_decoder"] = {**added, **(given or {})}
         else:
             raise InputError("A tokenizer needs its model. Pass vocab_file, or tokenizer_file, or use from_pretrained.")
-        self._model = SentencePieces(model, _sampling(sp_model_kwargs), source)
-        self.cuts_at_random = bool(self._model.sampling.get("enable_sampling"))
+        self.sentence_pieces = SentencePieces(model, _sampling(sp_model_kwargs), source)
+        self.cuts_at_random = bool(self.sentence_pieces.sampling.get("enable_sampling"))
         if isinstance(mask_token, str):
             mask_token = AddedToken(mask_token, lstrip=True, special=True)
         super().__init__(
-            FAIRSEQ.by_piece(self._model.names, source),
+            FAIRSEQ.by_piece(self.sentence_pieces.names, source),
             templates.XLM_ROBERTA,
             settings
             | {
@@ -135,7 +135,7 @@ class XLMRobertaTokenizer(Tokenizer):
                 "unk_token": unk_token,
                 "pad_token": pad_token,
                 "mask_token": mask_token,
-                "sp_model_kwargs": dict(self._model.sampling),
+                "sp_model_kwargs": dict(self.sentence_pieces.sampling),
                 "additional_special_tokens": additional_special_tokens,
                 "special_tokens": special_tokens,
                 "model_max_length": model_max_length,
@@ -153,7 +153,7 @@ class XLMRobertaTokenizer(Tokenizer):
         folder = Path(name_or_path).expanduser()
         dictionary = (folder.parent if folder.is_file() else folder) / originals.DICTIONARY
         if dictionary.is_file():
-            originals.check_dictionary(dictionary, tokenizer._model.names[len(FAIRSEQ.own) :])
+            originals.check_dictionary(dictionary, tokenizer.sentence_pieces.names[len(FAIRSEQ.own) :])
         return tokenizer
 
     def __repr__(self) -> str:
@@ -162,7 +162,7 @@ class XLMRobertaTokenizer(Tokenizer):
     @property
     def sp_model_kwargs(self) -> dict[str, Any]:
         """How texts are cut at random."""
-        return dict(self._model.sampling)
+        return dict(self.sentence_pieces.sampling)
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """Joins tokens to a text."""
@@ -174,13 +174,15 @@ class XLMRobertaTokenizer(Tokenizer):
         """Writes ``sentencepiece.bpe.model``; arguments as in `save_pretrained`."""
         path = storage.prefixed(save_directory, filename_prefix, self.vocabulary_files[0]["vocab_file"])
         with files.atomic_file(path) as temporary:
-            temporary.write_bytes(self._model.model)
+            temporary.write_bytes(self.sentence_pieces.model)
         return (str(path),)
 
     def _save_files(self, save_directory: str | os.PathLike[str], filename_prefix: str | None) -> tuple[str, ...]:
         """Writes ``tokenizer.json``, too, where the format can say the same."""
         paths = super()._save_files(save_directory, filename_prefix)
-        content = unigram_file.make_content(self._model.model, self._pieces_to_ids, self._template, self.special)
+        content = unigram_file.make_content(
+            self.sentence_pieces.model, self._pieces_to_ids, self._template, self.special
+        )
         if content is None:
             return paths
         path = storage.prefixed(save_directory, filename_prefix, unigram_file.NAME)
@@ -188,11 +190,11 @@ class XLMRobertaTokenizer(Tokenizer):
         return (*paths, str(path))
 
     def _pieces(self, text: str, lang: str | None, bypass: bool) -> list[str]:
-        return self._model.pieces(text)
+        return self.sentence_pieces.pieces(text)
 
     def _trace(self, text: AlignedText, lang: str | None, bypass: bool) -> Tokens:
-        pieces = self._model.pieces(text.text)
-        places = self._model.places(text.text, pieces)
+        pieces = self.sentence_pieces.pieces(text.text)
+        places = self.sentence_pieces.places(text.text, pieces)
         offsets = [covered(text.spans, start, end) for start, end in places]
         return Tokens(self.convert_tokens_to_ids(pieces), word_indices(pieces), offsets)
 

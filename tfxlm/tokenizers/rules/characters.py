@@ -38,7 +38,7 @@ def ranges(name: str) -> Ranges:
         name: one of `NAMES`.
     """
     if name == "space":
-        return _runs(code for code in range(sys.maxunicode + 1) if chr(code).isspace())
+        return runs(code for code in range(sys.maxunicode + 1) if chr(code).isspace())
     if name in _CATEGORIES:
         return _category_runs(_CATEGORIES[name])
     from sacremoses import indic
@@ -47,7 +47,7 @@ def ranges(name: str) -> Ranges:
     members = set(Perluniprops().chars(_PERL_PROPERTIES[name]))
     if name in _WITH_INDIC_SIGNS:
         members.update(indic.VIRAMAS, indic.NUKTAS)
-    return _runs(sorted(ord(char) for char in members if not char.isspace()))  # the lists hold stray newlines
+    return runs(sorted(ord(char) for char in members if not char.isspace()))  # the lists hold stray newlines
 
 
 @functools.cache
@@ -83,7 +83,7 @@ def _escape(code: int) -> str:
     return "\\" + char if char in _ESCAPED else char
 
 
-def _runs(codes: Iterable[int]) -> Ranges:
+def runs(codes: Iterable[int]) -> Ranges:
     found: list[tuple[int, int]] = []
     for code in codes:
         if found and code == found[-1][1] + 1:
@@ -94,7 +94,7 @@ def _runs(codes: Iterable[int]) -> Ranges:
 
 
 def _category_runs(prefix: str) -> Ranges:
-    return _runs(code for code, category in enumerate(_categories()) if category.startswith(prefix))
+    return runs(code for code, category in enumerate(_categories()) if category.startswith(prefix))
 
 
 @functools.cache

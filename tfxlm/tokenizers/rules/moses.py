@@ -132,6 +132,11 @@ _APOSTROPHES: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
     {"en": _ENGLISH_APOSTROPHES, "fr": _FRENCH_APOSTROPHES, "it": _FRENCH_APOSTROPHES}
 )
 
+#: The languages with rules of their own.
+LANGUAGES = tuple(
+    dict.fromkeys(code for table in (_QUOTE_ORDER, _DIGIT_GROUPING, LANGUAGE_SPELLING, _APOSTROPHES) for code in table)
+)
+
 #: What follows the full stops: a last one before an apostrophe comes off, and the runs of dots come back.
 AFTER_PERIODS: tuple[Rule, ...] = (
     Squeeze(),

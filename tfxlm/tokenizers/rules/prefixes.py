@@ -32,3 +32,10 @@ def prefixes(language: str) -> Prefixes:
     before_numbers = {row.rpartition(" ")[0] for row in rows if _NUMERIC_ONLY in row}
     always = {row for row in rows if _NUMERIC_ONLY not in row} - before_numbers
     return Prefixes(frozenset(always), frozenset(before_numbers))
+
+
+def languages_with_prefixes() -> tuple[str, ...]:
+    """Returns the codes of the languages that have a list of their own."""
+    from sacremoses.corpus import NonbreakingPrefixes
+
+    return tuple(NonbreakingPrefixes().available_langs.values())

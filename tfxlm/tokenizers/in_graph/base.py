@@ -1,0 +1,160 @@
+"""What the graph tokenizers of all families share: languages, truncation, frames and padding around pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfxlm.errors import InputError
+from tfxlm.tokenizers.base import Tokenizer
+from tfxlm.tokenizers.in_graph import utf8
+from tfxlm.tokenizers.in_graph.frames import Window, framed, kept
+from tfxlm.tokenizers.in_graph.languages import GraphLanguages
+from tfxlm.tokenizers.lengths import DO_NOT_TRUNCATE, LONGEST_FIRST, Lengths
+
+
+class Inputs(NamedTuple):
+    """What a model is given.
+
+    Args:
+        input_ids: int32 (batch, length).
+        lengths: int32 (batch,): real tokens of each row, which stand first.
+        langs: int32 (batch, length), or None for a tokenizer without languages.
+    """
+
+    input_ids: tf.Tensor
+    lengths: tf.Tensor
+    langs: tf.Tensor | None
+
+
+class GraphTokenizer(tf.Module):
+    """A tokenizer as TensorFlow operations, for use inside a `tf.function` or an exported model.
+
+    It gives the ids that `tokenizer(texts, split_special_tokens=True, padding=True)` gives: what looks like a special
+    token inside a text is text. Bytes that are no UTF-8 become U+FFFD.
+
+    Args:
+        tokenizer: the tokenizer.
+        lang: language code of all texts; None to be told with each.
+        max_length: most tokens of a row, special tokens included; None for what the tokenizer knows of the model.
+        truncation: ``"longest_first"``, ``"only_first"``, ``"only_second"`` or ``"do_not_truncate"``.
+        length_buckets: the lengths that rows may be padded to, ascending; None for that of the longest row.
+
+    Raises:
+        InputError: an option is wrong.
+        LanguageError: a language is unknown.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        lang: str | None = None,
+        max_length: int | None = None,
+        truncation: str = LONGEST_FIRST,
+        length_buckets: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if tokenizer.padding_side != "right":
+            raise InputError("Rows are padded on the right in a graph. Make the tokenizer with padding_side='right'.")
+        if max_length is None and tokenizer.limits_length:
+            max_length = tokenizer.model_max_length
+        if max_length is None:
+            truncation = DO_NOT_TRUNCATE
+        self._lengths = Lengths.resolve(
+            padding=True,
+            truncation=truncation,
+            max_length=max_length,
+            multiple=None,
+            padding_side="right",
+            truncation_side=tokenizer.truncation_side,
+            model_max_length=None,
+        )
+        self._buckets = _checked_buckets(length_buckets, max_length)
+        self._framing = tokenizer.framing
+        self._pad_id = int(tokenizer.pad_token_id or 0)
+        self.languages = self._languages_of(tokenizer, lang)
+        self._make(tokenizer)
+
+    def _languages_of(self, tokenizer: Any, lang: str | None) -> GraphLanguages:
+        raise NotImplementedError
+
+    def _make(self, tokenizer: Any) -> None:
+        """Makes what `_piece_ids` needs."""
+        raise NotImplementedError
+
+    def piece_ids(self, text: tf.Tensor, lang: tf.Tensor | None = None) -> tf.RaggedTensor:
+        """Returns the ids of texts, without special tokens around them.
+
+        Args:
+            text: string (batch,).
+            lang: string (batch,): language codes; None where the tokenizer was made for one language or has none.
+
+        Returns:
+            int32 (batch, None).
+        """
+        return self._piece_ids(utf8.valid(text), self.languages.indices(text, lang))
+
+    def _piece_ids(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        text: tf.Tensor,
+        text_pair: tf.Tensor | None = None,
+        lang: tf.Tensor | None = None,
+        lang_pair: tf.Tensor | None = None,
+    ) -> Inputs:
+        """Turns texts into model inputs.
+
+        Args:
+            text: string (batch,).
+            text_pair: string (batch,): the second text of each row; None for none.
+            lang: string (batch,): language codes of the texts, as in `piece_ids`.
+            lang_pair: string (batch,): those of the second texts; None where they are the same.
+        """
+        first = self.piece_ids(text, lang)
+        other = lang if lang_pair is None else lang_pair
+        second = None if text_pair is None else self.piece_ids(text_pair, other)
+        return self.frame(first, second, lang, other)
+
+    def frame(
+        self,
+        first: tf.RaggedTensor,
+        second: tf.RaggedTensor | None,
+        lang: tf.Tensor | None,
+        lang_pair: tf.Tensor | None,
+    ) -> Inputs:
+        """Cuts and frames pieces; arguments as in `__call__`, with the pieces of both texts."""
+        texts = [first] if second is None else [first, second]
+        sizes = [tf.cast(pieces.row_lengths(), tf.int32) for pieces in texts]
+        cut = kept(self._lengths, sizes, self._framing.size(second is not None))
+        windows = [
+            Window(pieces, size - keep if self._lengths.truncation_side == "left" else tf.zeros_like(size), keep)
+            for pieces, size, keep in zip(texts, sizes, cut, strict=True)
+        ]
+        ids, lengths, segments = framed(self._framing, windows, self._pad_id, self._padded_length)
+        return Inputs(ids, lengths, self.languages.langs(segments, lang, lang_pair))
+
+    def _padded_length(self, longest: tf.Tensor) -> tf.Tensor:
+        if not self._buckets:
+            return longest
+        buckets = tf.constant(self._buckets)
+        index = tf.searchsorted(buckets, longest[None])[0]
+        return tf.gather(buckets, tf.minimum(index, len(self._buckets) - 1))
+
+
+def _checked_buckets(buckets: Sequence[int] | None, max_length: int | None) -> list[int]:
+    if buckets is None:
+        return []
+    ascending = list(buckets) == sorted(set(buckets))
+    if not buckets or not ascending or any(isinstance(one, bool) or not isinstance(one, int) for one in buckets):
+        raise InputError(f"length_buckets={buckets!r} should be different lengths, ascending, such as (32, 64, 128).")
+    if max_length is None or buckets[-1] < max_length:
+        raise InputError(
+            f"Rows have up to {max_length or 'any number of'} tokens, but the last of length_buckets is {buckets[-1]}. "
+            f"Pass max_length={buckets[-1]}, or add a bucket."
+        )
+    return list(buckets)

@@ -1,0 +1,173 @@
+"""Byte-pair encoding as operations on all words at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder
+
+_NO_MERGE = np.iinfo(np.int32).max
+
+
+class GraphBytePairEncoder(tf.Module):
+    """Cuts words into pieces as `BytePairEncoder` does.
+
+    A word that is one piece is looked up. The characters of all others are merged in rounds: in each, every word
+    carries out its best merge, wherever it applies. Symbols, which are characters and what merges make of them, are
+    numbers here.
+
+    Args:
+        encoder: the encoder.
+    """
+
+    def __init__(self, encoder: BytePairEncoder) -> None:
+        super().__init__()
+        self._unknown_id = encoder.unknown_id
+        symbols = _symbols(encoder)
+        numbers = {symbol: number for number, symbol in enumerate(symbols)}
+        # The last symbol is that of characters which are in no merge.
+        self._unknown = len(symbols)
+        ids = [encoder.ids.get(symbol, encoder.unknown_id) for symbol in symbols]
+        self._ids = np.array([*ids, encoder.unknown_id], np.int32)
+        self._whole_words = _table(*_whole_words(encoder), default=-1)
+        lefts = np.array([numbers[left] for left, _ in encoder.merges], np.int64)
+        rights = np.array([numbers[right] for _, right in encoder.merges], np.int64)
+        self._products = np.array([numbers[left + right] for left, right in encoder.merges] or [0], np.int32)
+        self._ranks = _table(self._key(lefts, rights), np.arange(len(lefts), dtype=np.int32), default=_NO_MERGE)
+        self._inner = self._characters({symbol: number for symbol, number in numbers.items() if len(symbol) == 1})
+        self._final = self._characters(
+            {
+                symbol.removesuffix(END_OF_WORD): number
+                for symbol, number in numbers.items()
+                if symbol.endswith(END_OF_WORD) and len(symbol) == len(END_OF_WORD) + 1
+            }
+        )
+
+    def __call__(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """Returns the ids of the pieces of each word.
+
+        Args:
+            words: string (words,), valid UTF-8; an empty word has no pieces.
+
+        Returns:
+            int32 (words, None).
+        """
+        whole = self._whole_words.lookup(words)
+        rest = tf.where((whole < 0) & (words != ""))[:, 0]
+        counts = tf.cast(whole >= 0, tf.int64)
+
+        def with_pieces() -> tf.RaggedTensor:
+            cut = self._cut(tf.gather(words, rest))
+            lengths = tf.tensor_scatter_nd_update(counts, rest[:, None], cut.row_lengths())
+            rows = tf.repeat(tf.range(tf.size(words, tf.int64)), lengths)
+            # In the order of the words: those that are one piece, and between them the pieces of the others.
+            ids = tf.gather(whole, rows)
+            return tf.RaggedTensor.from_row_lengths(
+                tf.tensor_scatter_nd_update(ids, tf.where(ids < 0), cut.flat_values), lengths
+            )
+
+        def without_pieces() -> tf.RaggedTensor:
+            return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(whole, whole >= 0), counts)
+
+        return tf.cond(tf.size(rest) > 0, with_pieces, without_pieces)
+
+    def _key(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+        return left * (self._unknown + 1) + right
+
+    def _characters(self, numbers: dict[str, int]) -> np.ndarray:
+        """Returns the number of each code point's symbol, up to the last one that has any."""
+        table = np.full(max(map(ord, numbers), default=0) + 2, self._unknown, np.int32)
+        for character, number in numbers.items():
+            table[ord(character)] = number
+        return table
+
+    def _symbols_of(self, codes: tf.Tensor, table: np.ndarray) -> tf.Tensor:
+        # Behind the last known character the table has one entry more, for all others.
+        return tf.gather(table, tf.minimum(codes, len(table) - 1))
+
+    def _cut(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """Merges the characters of words, each of one or more."""
+        codes = tf.strings.unicode_decode(words, "UTF-8")
+        flat, rows = codes.flat_values, codes.value_rowids()
+        is_last = _next(rows, -1) != rows
+        symbols = tf.where(is_last, self._symbols_of(flat, self._final), self._symbols_of(flat, self._inner))
+        places = tf.range(tf.size(flat))
+        # Finished words leave the loop, and their symbols stay here, where their first characters were.
+        finished = tf.fill(tf.shape(flat), -1)
+
+        def unfinished(symbols: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
+            return tf.size(symbols) > 0
+
+        def round_of_merges(
+            symbols: tf.Tensor, rows: tf.Tensor, places: tf.Tensor, finished: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
+            ranks = self._ranks_of(symbols, rows)
+            row = tf.cumsum(tf.cast(_previous(rows, -1) != rows, tf.int32)) - 1
+            best = tf.gather(tf.math.segment_min(ranks, row), row)
+            goes_on = best != _NO_MERGE
+            done = tf.where(~goes_on)
+            finished = tf.tensor_scatter_nd_update(finished, tf.gather(places, done), tf.gather_nd(symbols, done))
+            merges = _apart(goes_on & (ranks == best))
+            symbols = tf.where(merges, tf.gather(self._products, tf.where(merges, ranks, 0)), symbols)
+            stays = goes_on & ~_previous(merges, 0)
+            return (*(tf.boolean_mask(tensor, stays) for tensor in (symbols, rows, places)), finished)
+
+        *_, finished = tf.while_loop(
+            unfinished,
+            round_of_merges,
+            (symbols, rows, places, finished),
+            shape_invariants=(tf.TensorShape([None]),) * 3 + (finished.shape,),
+        )
+        is_piece = finished >= 0
+        counts = tf.math.segment_sum(tf.cast(is_piece, tf.int64), codes.value_rowids())
+        return tf.RaggedTensor.from_row_lengths(tf.gather(self._ids, tf.boolean_mask(finished, is_piece)), counts)
+
+    def _ranks_of(self, symbols: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Returns the rank of each symbol's merge with the next one of its word."""
+        wide = tf.cast(symbols, tf.int64)
+        ranks = self._ranks.lookup(self._key(wide, _next(wide, 0)))
+        return tf.where(_next(rows, -1) == rows, ranks, _NO_MERGE)
+
+
+def _symbols(encoder: BytePairEncoder) -> list[str]:
+    """Returns all that a merge takes or makes, and the pieces that are one character."""
+    found: dict[str, None] = {}
+    for left, right in encoder.merges:
+        found.update({left: None, right: None, left + right: None})
+    found.update(dict.fromkeys(piece for piece in encoder.ids if len(piece.removesuffix(END_OF_WORD)) == 1))
+    return list(found)
+
+
+def _whole_words(encoder: BytePairEncoder) -> tuple[list[str], np.ndarray]:
+    """Returns the words that are one piece, and their ids."""
+    candidates = [piece.removesuffix(END_OF_WORD) for piece in encoder.ids if piece.endswith(END_OF_WORD)]
+    words = [word for word in candidates if word and encoder.pieces(word) == [word + END_OF_WORD]]
+    return words, np.array([encoder.ids[word + END_OF_WORD] for word in words], np.int32)
+
+
+def _table(keys: Sequence[str] | np.ndarray, values: np.ndarray, default: int) -> tf.lookup.StaticHashTable:
+    key_dtype = tf.int64 if isinstance(keys, np.ndarray) else tf.string
+    initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(keys, key_dtype), tf.constant(values, tf.int32))
+    return tf.lookup.StaticHashTable(initializer, default)
+
+
+def _next(values: tf.Tensor, last: int) -> tf.Tensor:
+    """Returns what follows each value."""
+    return tf.concat([values[1:], tf.fill(tf.minimum(tf.shape(values), 1), tf.cast(last, values.dtype))], axis=0)
+
+
+def _previous(values: tf.Tensor, first: int) -> tf.Tensor:
+    """Returns what stands before each value."""
+    return tf.concat([tf.fill(tf.minimum(tf.shape(values), 1), tf.cast(first, values.dtype)), values[:-1]], axis=0)
+
+
+def _apart(merges: tf.Tensor) -> tf.Tensor:
+    """Leaves out merges that overlap with one before them, as in "aaa": of some in a row, every second one."""
+    places = tf.range(tf.size(merges, tf.int64))
+    is_first = merges & ~_previous(merges, 0)
+    firsts = tf.pad(tf.where(is_first)[:, 0], [[0, 1]])
+    run = tf.maximum(tf.cumsum(tf.cast(is_first, tf.int32)) - 1, 0)
+    return merges & ((places - tf.gather(firsts, run)) % 2 == 0)

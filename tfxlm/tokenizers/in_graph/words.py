@@ -1,0 +1,121 @@
+"""Moses' word rules as operations: texts of any languages become words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfxlm.tokenizers.in_graph.chains import ChainByLanguage, Replace, replacements
+from tfxlm.tokenizers.in_graph.expressions import expression, holds
+from tfxlm.tokenizers.rules import characters, moses
+from tfxlm.tokenizers.rules.prefixes import prefixes
+
+_PERIOD_AT_END = r"(?s:.+)\."
+_PERIOD_AND_APOSTROPHE = r"(?s:.*)\.'"
+_LOWER_FIRST = expression("[{lower}](?s:.*)")
+_NUMBER_FIRST = "[0-9](?s:.*)"
+# What follows an abbreviation for its full stop to stay: anything, or a number.
+_ALWAYS, _BEFORE_NUMBERS = 1, 2
+
+
+class GraphMosesWords(tf.Module):
+    """Cuts texts into words as `MosesWords` does, each by the rules of its language.
+
+    Args:
+        languages: language codes; texts name theirs by its index here.
+        non_printing: what a non-printing character becomes, ``""`` or ``" "``.
+    """
+
+    def __init__(self, languages: Sequence[str], non_printing: str) -> None:
+        super().__init__()
+        classes = [characters.LANGUAGE_CLASSES.get(language, {}) for language in languages]
+        remove = Replace(expression(moses.NON_PRINTING), non_printing)
+        steps = [
+            [
+                *replacements(moses.normalization(language)),
+                remove,
+                *replacements(moses.LANGUAGE_SPELLING.get(language, ())),
+                *replacements(moses.separation(language), own),
+            ]
+            for language, own in zip(languages, classes, strict=True)
+        ]
+        self._separate = ChainByLanguage(steps)
+        letters = [expression(r"[{alpha}]", own) for own in classes]
+        self._letters = list(dict.fromkeys(letters))
+        self._letters_of = np.array([self._letters.index(own) for own in letters], np.int32)
+        lists = [prefixes(language) for language in languages]
+        distinct = list(dict.fromkeys(lists))
+        self._list_of = np.array([distinct.index(own) for own in lists], np.int32)
+        entries = {f"{index}\t{prefix}": _ALWAYS for index, own in enumerate(distinct) for prefix in own.always}
+        entries |= {
+            f"{index}\t{prefix}": _BEFORE_NUMBERS for index, own in enumerate(distinct) for prefix in own.before_numbers
+        }
+        self._prefixes = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(list(entries), list(entries.values()), tf.string, tf.int32), 0
+        )
+
+    def __call__(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
+        """Returns the words.
+
+        Args:
+            texts: string (rows,), valid UTF-8.
+            languages: int32 (rows,), indices of languages.
+
+        Returns:
+            String (rows, None).
+        """
+        words = tf.strings.split(self._separate(texts, languages))
+        flat, rows = words.flat_values, words.value_rowids()
+        is_last = tf.concat([rows[1:] != rows[:-1], tf.ones_like(rows[:1], tf.bool)], axis=0)
+        has_period = tf.strings.regex_full_match(flat, _PERIOD_AT_END)
+        has_apostrophe = is_last & tf.strings.regex_full_match(flat, _PERIOD_AND_APOSTROPHE)
+
+        def separated() -> tf.RaggedTensor:
+            following = tf.where(is_last, "", tf.concat([flat[1:], flat[:1]], axis=0))
+            own = tf.gather(languages, rows)
+            comes_off = has_period & ~self._keeps_period(has_period, flat, following, own)
+            counts = 1 + tf.cast(comes_off, tf.int64) + 2 * tf.cast(has_apostrophe, tf.int64)
+            starts = tf.cumsum(counts, exclusive=True)
+            cut = tf.where(comes_off, _without_end(flat, 1), tf.where(has_apostrophe, _without_end(flat, 2), flat))
+            found = tf.repeat(cut, counts)
+            for mask, place, mark in ((comes_off, 1, "."), (has_apostrophe, 1, "."), (has_apostrophe, 2, "'")):
+                where = tf.boolean_mask(starts, mask) + place
+                found = tf.tensor_scatter_nd_update(found, where[:, None], tf.fill(tf.shape(where), mark))
+            lengths = tf.math.unsorted_segment_sum(counts, rows, words.nrows())
+            return tf.RaggedTensor.from_row_lengths(found, lengths, validate=False)
+
+        # A full stop and an apostrophe that had nothing before them leave an empty word, which has no pieces.
+        return tf.cond(tf.reduce_any(has_period | has_apostrophe), separated, lambda: words)
+
+    def _keeps_period(self, mask: tf.Tensor, words: tf.Tensor, following: tf.Tensor, languages: tf.Tensor) -> tf.Tensor:
+        """Says whether full stops belong to the words that they end; boolean (words,).
+
+        Args:
+            mask: boolean (words,): which words are asked about.
+            words: string (words,).
+            following: string (words,): what follows each word in its text.
+            languages: int32 (words,).
+        """
+        places = tf.where(mask)
+        prefix = _without_end(tf.gather_nd(words, places), 1)
+        following, own = tf.gather_nd(following, places), tf.gather_nd(languages, places)
+        has_letter = tf.zeros_like(prefix, tf.bool)
+        for index, letters in enumerate(self._letters):
+            has_letter |= holds(prefix, letters) & (tf.gather(self._letters_of, own) == index)
+        lists = tf.strings.as_string(tf.gather(self._list_of, own))
+        entry = self._prefixes.lookup(tf.strings.join([lists, prefix], "\t"))
+        keeps = (
+            (holds(prefix, r"\.") & has_letter)
+            | (entry == _ALWAYS)
+            | tf.strings.regex_full_match(following, _LOWER_FIRST)
+            | ((entry == _BEFORE_NUMBERS) & tf.strings.regex_full_match(following, _NUMBER_FIRST))
+        )
+        return tf.scatter_nd(places, keeps, tf.shape(mask, tf.int64))
+
+
+def _without_end(words: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns words without their last bytes."""
+    sizes = tf.maximum(tf.strings.length(words) - size, 0)
+    return tf.strings.substr(words, tf.zeros_like(sizes), sizes)
