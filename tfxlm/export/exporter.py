@@ -11,12 +11,19 @@ from tfxlm.export.answers import options_of
 from tfxlm.export.golden import TOLERANCES, check_in_fresh_process, run_signatures
 from tfxlm.export.saved_model import write_saved_model
 from tfxlm.export.signatures import DEFAULT, make_signatures
+from tfxlm.export.texts import served
 from tfxlm.files import atomic_folder
 from tfxlm.models import TFPreTrainedModel
 
 
 def export_model(
-    model: TFPreTrainedModel, tokenizer: Any, path: str | Path, *, version: int | None = None, **answers: int
+    model: TFPreTrainedModel,
+    tokenizer: Any,
+    path: str | Path,
+    *,
+    version: int | None = None,
+    lang: str | None = None,
+    **answers: int,
 ) -> Path:
     """Exports a model as the next version under `path`, after checking that the export answers as the model does.
 
@@ -74,11 +81,12 @@ def export_model(
     path = Path(path)
     target = path / str(_next_version(path) if version is None else _checked(version))
     options = options_of(model, answers)
-    signatures = make_signatures(model, options)
+    texts = served(model, tokenizer, options, lang)
+    signatures = make_signatures(model, options, texts)
     requests = {name: signature.sample for name, signature in signatures.items()}
     expected = run_signatures(signatures)
     with atomic_folder(target) as folder:
-        write_saved_model(model, signatures, folder)
+        write_saved_model(model, signatures, folder, texts.tokenizer if texts else None)
         extras.write_config_and_tokenizer(folder, model, tokenizer)
         extras.write_warmup(folder, path.name, signatures)
         check_in_fresh_process(folder, requests, expected, TOLERANCES[model.compute_dtype])

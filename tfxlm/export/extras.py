@@ -93,12 +93,16 @@ def write_manifest(
             "answers": dict(options),
             "sha256": {path.relative_to(folder).as_posix(): _sha256(path) for path in files},
             "golden": {
-                "inputs": {name: array.tolist() for name, array in request.items()},
+                "inputs": {name: _as_text(array).tolist() for name, array in request.items()},
                 # Only the small answers: the full outputs of a large model would be most of the file.
                 "outputs": {name: array.tolist() for name, array in answers.items()},
             },
         },
     )
+
+
+def _as_text(array: np.ndarray) -> np.ndarray:
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
 
 
 def _sha256(path: Path) -> str:

@@ -30,6 +30,8 @@ import numpy as np
 import tensorflow as tf
 
 for folder, request, answers in zip(*[iter(sys.argv[1:])] * 3):
+    if b"TFText>" in open(folder + "/saved_model.pb", "rb").read():
+        import tensorflow_text  # brings the operations of SentencePiece
     given = dict(np.load(request).items())
     flat = {}
     for signature, function in tf.saved_model.load(folder).signatures.items():

@@ -20,22 +20,27 @@ class _Servable(tf.Module):
     under names that the C++ runtime does not find.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, tokenizer: tf.Module | None) -> None:
         super().__init__()
+        # Its tables have to be reachable.
+        self.tokenizer = tokenizer
         self.weights = [variable.value for variable in model.variables]
 
 
-def write_saved_model(model: keras.Model, signatures: Mapping[str, Signature], folder: Path) -> None:
+def write_saved_model(
+    model: keras.Model, signatures: Mapping[str, Signature], folder: Path, tokenizer: tf.Module | None = None
+) -> None:
     """Writes ``saved_model.pb`` and ``variables/`` into `folder`.
 
     Args:
         model: the model that the functions use.
         signatures: what to export, by name.
         folder: where to write.
+        tokenizer: the tokenizer that they use, or None.
     """
     graphs = {name: signature.graph for name, signature in signatures.items()}
     with _quiet(tf.get_logger()):
-        tf.saved_model.save(_Servable(model), str(folder), signatures=graphs)
+        tf.saved_model.save(_Servable(model, tokenizer), str(folder), signatures=graphs)
 
 
 @contextmanager

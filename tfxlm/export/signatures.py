@@ -14,10 +14,13 @@ import tensorflow as tf
 
 from tfxlm.export.answers import Asked, answer_of
 from tfxlm.export.inputs import Tensors, checked, input_specs, real_positions, sample_inputs
+from tfxlm.export.texts import Served, TextForm, forms_of
 from tfxlm.models import ModelOutput, TFPreTrainedModel
 
 # The signature that is called when a request names none.
 DEFAULT = "serving_default"
+# Small answers to ids, which is the default where there is no tokenizer for texts.
+IDS = "ids"
 # All outputs of the model, as it returns them.
 FULL = "outputs"
 
@@ -28,23 +31,43 @@ class Signature:
 
     Args:
         graph: the function, traced.
-        sample: a small request, int32 arrays by input.
+        sample: a small request, arrays by input: int32, or bytes.
     """
 
     graph: Callable[..., Tensors]
     sample: Mapping[str, np.ndarray]
 
 
-def make_signatures(model: TFPreTrainedModel, options: Mapping[str, int]) -> dict[str, Signature]:
-    """Returns what to export by signature name: the small answers, and all outputs.
+def make_signatures(
+    model: TFPreTrainedModel, options: Mapping[str, int], texts: Served | None = None
+) -> dict[str, Signature]:
+    """Returns what to export by signature name: the small answers to texts and to ids, and all outputs.
 
     Args:
         model: the model.
         options: of its answers, from `tfxlm.export.answers.options_of`.
+        texts: the model with its tokenizer in the graph, from `tfxlm.export.texts.served`; None without texts.
 
     Raises:
         ExportError: when the class of `model` cannot be exported, or its answers have no names.
     """
+    found = _of_ids(model, options)
+    if texts is None:
+        return {DEFAULT: found[IDS], FULL: found[FULL]}
+    of_texts = {name: _of_texts(texts, form) for name, form in forms_of(model).items()}
+    first = next(iter(of_texts))
+    return {DEFAULT: of_texts[first], **{name: one for name, one in of_texts.items() if name != first}, **found}
+
+
+def _of_texts(texts: Served, form: TextForm) -> Signature:
+    def text(**inputs: tf.Tensor) -> Tensors:
+        return form.answer(texts, inputs)
+
+    graph = tf.function(text, autograph=False).get_concrete_function(**form.specs(texts.tokenizer))
+    return Signature(graph, form.sample(texts.tokenizer, texts.source.mask_token))
+
+
+def _of_ids(model: TFPreTrainedModel, options: Mapping[str, int]) -> dict[str, Signature]:
     answer = answer_of(model)
     langs = ("langs",) if getattr(model.config, "uses_lang_embeddings", False) else ()
     names = ("input_ids", "lengths", *langs, *answer.head_inputs)
@@ -66,7 +89,7 @@ def make_signatures(model: TFPreTrainedModel, options: Mapping[str, int]) -> dic
         graph = tf.function(function, autograph=False).get_concrete_function(**input_specs(taken, answer.text))
         return Signature(graph, sample_inputs(taken, answer.text, model.config))
 
-    return {DEFAULT: traced(default, (*names, *answer.answer_inputs)), FULL: traced(full, names)}
+    return {IDS: traced(default, (*names, *answer.answer_inputs)), FULL: traced(full, names)}
 
 
 def flat_outputs(outputs: Any) -> Tensors:

@@ -17,18 +17,28 @@ class Words:
         segment: cuts a text as it is given; None where nothing does.
         moses: the rules that normalise; None for texts that are taken as they are.
         letters: the letter case of the vocabulary; None to keep letters.
+        cut_late: what cuts a normalised text, within `finish`; None where the rules do.
     """
 
     finish: Segment
     segment: Segment | None = None
     moses: MosesWords | None = None
     letters: LetterCase | None = None
+    cut_late: Segment | None = None
 
     def __call__(self, text: str) -> list[str]:
         """Returns the words of a text."""
         if self.segment:
             text = " ".join(self.segment(text))
         return self.finish(self.moses.normalize(text) if self.moses else text)
+
+    def cut(self, text: str) -> str:
+        """Returns a text with spaces between its words, as far as another program than ours has to cut it."""
+        if self.segment:
+            return " ".join(self.segment(text))
+        if self.cut_late is None or self.moses is None:
+            return text
+        return " ".join(word for word in self.cut_late(self.moses.normalize(text)) if word)
 
     def aligned(self, text: AlignedText) -> tuple[list[str], list[Span]]:
         """Returns the words of a text, and for each of their characters but white space where it comes from."""
@@ -64,7 +74,7 @@ def words_of(language: str, non_printing: str, letters: LetterCase, keep_spaces:
     segment = segmenter.load()
     if segmenter.before_rules:
         return Words(lambda text: letters(text).split(), segment, moses, letters)
-    return Words(_segmented(segment, letters, keep_spaces), None, moses, letters)
+    return Words(_segmented(segment, letters, keep_spaces), None, moses, letters, segment)
 
 
 def _segmented(segment: Segment, letters: LetterCase, keep_spaces: bool) -> Segment:

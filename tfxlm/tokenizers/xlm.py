@@ -18,6 +18,7 @@ from tfxlm.tokenizers.languages import Lang
 from tfxlm.tokenizers.lengths import choose
 from tfxlm.tokenizers.letter_case import ACCENTS, LOWER_CASE, LetterCase, lower_each
 from tfxlm.tokenizers.rules import moses, templates
+from tfxlm.tokenizers.segmenters import SEGMENTERS
 from tfxlm.tokenizers.tokens import Tokens
 from tfxlm.tokenizers.words import READY, Words, words_of
 
@@ -200,6 +201,23 @@ class XLMTokenizer(Tokenizer):
             f"{type(self).__name__}(vocab_size={self.vocab_size}, languages={list(self.languages.ids)}, "
             f"preprocessing={self.preprocessing!r})"
         )
+
+    def cut_words(self, text: str, lang: str) -> str:
+        """Returns a text with spaces between the words that rjieba (or jieba), KyTea or PyThaiNLP find in it.
+
+        Exported models take Chinese, Japanese and Thai texts like this, and do the rest; for them the ids are those
+        of the text. Texts in other languages come back as they are.
+
+        Args:
+            text: the text.
+            lang: its language code.
+
+        Raises:
+            InputError: `text` is not a str.
+            LanguageError: the language is unknown, or needs a segmenter that is not installed.
+        """
+        self._check(text, lang)
+        return self._words(lang, False).cut(self._prepare(text)) if lang in SEGMENTERS else text
 
     def build_tlm_inputs(
         self, token_ids_0: Sequence[int], token_ids_1: Sequence[int], lang: Lang = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,3 +119,31 @@ def test_all_text_there_is_in_sentence_pieces() -> None:
     compared, texts = Compared(XLMRobertaTokenizer(pieces)), list(lines_of_data())
     for batch in batches(texts if SWEEP else texts[::400]):
         compared.check(batch)
+
+
+@needs_data
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("lang", "name"), [("zh", "zho-CN"), ("th", "tha")])
+def test_texts_that_other_programs_cut(lang: str, name: str, mode: str) -> None:
+    path = Path(os.environ["TFXLM_DATA"]) / "parallel" / f"ntrex.{name}.txt"
+    lines = path.read_text(encoding="utf-8").splitlines()[:: 1 if SWEEP else 20]
+    tokenizer = XLMTokenizer(toy_vocabulary(), MERGES, lang2id={lang: 0, "en": 1}, **MODES[mode])
+    run = pieces_of(graph_tokenizer(tokenizer))
+    langs = [lang] * len(lines)
+    found = run([tokenizer.cut_words(line, lang).encode() for line in lines], langs)
+    expected = [
+        tokenizer(line, lang=lang, split_special_tokens=True, add_special_tokens=False)["input_ids"] for line in lines
+    ]
+    assert found == expected
+    # All but short ones, which could be words.
+    refused = [line for line in lines if _is_refused(run, line, lang)]
+    assert len(refused) >= 0.8 * len(lines)
+
+
+def _is_refused(run: Any, line: str, lang: str) -> bool:
+    try:
+        run([line.encode()], [lang])
+    except tf.errors.InvalidArgumentError as error:
+        assert "must come with spaces between its words" in str(error)
+        return True
+    return False

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from tfxlm.errors import InputError
 from tfxlm.tokenizers.base import Tokenizer
-from tfxlm.tokenizers.in_graph import utf8
 from tfxlm.tokenizers.in_graph.frames import Window, framed, kept
 from tfxlm.tokenizers.in_graph.languages import GraphLanguages
 from tfxlm.tokenizers.lengths import DO_NOT_TRUNCATE, LONGEST_FIRST, Lengths
+from tfxlm.tokenizers.rules.templates import FIRST_TEXT
 
 
 class Inputs(NamedTuple):
@@ -77,6 +77,9 @@ class GraphTokenizer(tf.Module):
         self._pad_id = int(tokenizer.pad_token_id or 0)
         self.languages = self._languages_of(tokenizer, lang)
         self._make(tokenizer)
+        # One function, however often a graph calls it.
+        specs = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
+        self._pieces_of = tf.function(self._piece_ids, input_signature=specs, autograph=False)
 
     def _languages_of(self, tokenizer: Any, lang: str | None) -> GraphLanguages:
         raise NotImplementedError
@@ -95,7 +98,7 @@ class GraphTokenizer(tf.Module):
         Returns:
             int32 (batch, None).
         """
-        return self._piece_ids(utf8.valid(text), self.languages.indices(text, lang))
+        return self._pieces_of(text, self.languages.indices(text, lang))
 
     def _piece_ids(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
         raise NotImplementedError
@@ -137,6 +140,28 @@ class GraphTokenizer(tf.Module):
         ]
         ids, lengths, segments = framed(self._framing, windows, self._pad_id, self._padded_length)
         return Inputs(ids, lengths, self.languages.langs(segments, lang, lang_pair))
+
+    def places(self, inputs: Inputs, places: tf.Tensor, pieces: tf.RaggedTensor) -> tf.Tensor:
+        """Returns where pieces of single texts stand in their rows; `are_kept` says which do at all.
+
+        Args:
+            inputs: what `frame` returned for the pieces.
+            places: int32 (batch, any): places among the pieces of each text.
+            pieces: int32 (batch, None).
+        """
+        layout = self._framing.layout(pair=False)
+        before = [part for part, _ in layout].index(FIRST_TEXT)
+        if self._lengths.truncation_side == "right":
+            return places + before
+        cut = tf.cast(pieces.row_lengths(), tf.int32) + self._framing.size(pair=False) - inputs.lengths
+        return places + before - cut[:, None]
+
+    def are_kept(self, inputs: Inputs, places: tf.Tensor) -> tf.Tensor:
+        """Says which of the `places` of single texts are in their rows: boolean, of their shape."""
+        layout = self._framing.layout(pair=False)
+        before = [part for part, _ in layout].index(FIRST_TEXT)
+        end = inputs.lengths - (len(layout) - 1 - before)
+        return (places >= before) & (places < end[:, None])
 
     def _padded_length(self, longest: tf.Tensor) -> tf.Tensor:
         if not self._buckets:

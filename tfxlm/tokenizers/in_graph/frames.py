@@ -86,7 +86,7 @@ def framed(
     texts = dict(zip((FIRST_TEXT, SECOND_TEXT), windows, strict=False))
     layout = framing.layout(pair=len(windows) == 2)
     total = sum(window.size for window in windows) + framing.size(len(windows) == 2)
-    length = padded_length(tf.reduce_max(tf.concat([total, [0]], axis=0)))
+    length = padded_length(tf.reduce_max(tf.concat([total, [1]], axis=0)))
     places = tf.range(length)[None]  # (1, length)
     ids = tf.fill(tf.stack([tf.size(total), length]), pad_id)
     segments = tf.zeros_like(ids)

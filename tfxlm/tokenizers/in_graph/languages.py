@@ -8,6 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.errors import LanguageError
+from tfxlm.tokenizers.in_graph.expressions import holds
+from tfxlm.tokenizers.rules.uncut import UNCUT
+from tfxlm.tokenizers.segmenters import SEGMENTERS
 
 
 class GraphLanguages(tf.Module):
@@ -38,6 +41,11 @@ class GraphLanguages(tf.Module):
             self._table = tf.lookup.StaticHashTable(table, -1 if ids else 1)
 
     @property
+    def cut_before(self) -> tuple[str, ...]:
+        """The languages whose texts have to be cut into words before they come."""
+        return tuple(code for code in self.codes if code in SEGMENTERS)
+
+    @property
     def is_needed(self) -> bool:
         """Whether texts must say which language they are in."""
         return self._fixed is None and self._ids is not None
@@ -57,7 +65,7 @@ class GraphLanguages(tf.Module):
                 raise LanguageError(
                     "Each text needs its language: pass lang, or make the graph tokenizer for one language (lang=...)."
                 )
-            return tf.zeros(tf.shape(text), tf.int32)
+            return self._cut(text, tf.zeros(tf.shape(text), tf.int32))
         if self._fixed is not None:
             raise LanguageError(f"This tokenizer was made for texts in {self._fixed!r}: leave lang out.")
         found = self._table.lookup(lang)
@@ -66,7 +74,21 @@ class GraphLanguages(tf.Module):
         )
         known = tf.debugging.Assert(tf.reduce_all(found >= 0), [self._message], summarize=1)
         with tf.control_dependencies([same, known]):
-            return tf.identity(found)
+            return self._cut(text, tf.identity(found))
+
+    def _cut(self, text: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+        """Checks that texts are cut into words where nothing in a graph can do it; returns the indices."""
+        checks = []
+        for code in self.cut_before:
+            uncut = tf.reduce_any((indices == self.codes.index(code)) & holds(text, UNCUT[code]))
+            name = SEGMENTERS[code].language
+            message = (
+                f"{name} text must come with spaces between its words: nothing in this model cuts it. Cut it before "
+                f"with XLMTokenizer.cut_words(text, lang='{code}')."
+            )
+            checks.append(tf.debugging.Assert(~uncut, [message], summarize=1))
+        with tf.control_dependencies(checks):
+            return tf.identity(indices)
 
     def langs(self, segments: tf.Tensor, lang: tf.Tensor | None, lang_pair: tf.Tensor | None) -> tf.Tensor | None:
         """Returns the languages' ids for the model, int32 (batch, length); None where the model has no languages.

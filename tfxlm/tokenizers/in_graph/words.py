@@ -11,6 +11,7 @@ from tfxlm.tokenizers.in_graph.chains import ChainByLanguage, Replace, replaceme
 from tfxlm.tokenizers.in_graph.expressions import expression, holds
 from tfxlm.tokenizers.rules import characters, moses
 from tfxlm.tokenizers.rules.prefixes import prefixes
+from tfxlm.tokenizers.segmenters import AFTER_RULES
 
 _PERIOD_AT_END = r"(?s:.+)\."
 _PERIOD_AND_APOSTROPHE = r"(?s:.*)\.'"
@@ -24,7 +25,8 @@ class GraphMosesWords(tf.Module):
     """Cuts texts into words as `MosesWords` does, each by the rules of its language.
 
     Args:
-        languages: language codes; texts name theirs by its index here.
+        languages: language codes; texts name theirs by its index here. Japanese and Thai come as words already, all
+            others as they are written (Chinese with spaces between its words).
         non_printing: what a non-printing character becomes, ``""`` or ``" "``.
     """
 
@@ -32,8 +34,12 @@ class GraphMosesWords(tf.Module):
         super().__init__()
         classes = [characters.LANGUAGE_CLASSES.get(language, {}) for language in languages]
         remove = Replace(expression(moses.NON_PRINTING), non_printing)
+        # Where words are cut by what the rules make of a text, they come from there.
+        self._ready = np.array([language in AFTER_RULES for language in languages])
         steps = [
-            [
+            []
+            if language in AFTER_RULES
+            else [
                 *replacements(moses.normalization(language)),
                 remove,
                 *replacements(moses.LANGUAGE_SPELLING.get(language, ())),
@@ -69,8 +75,9 @@ class GraphMosesWords(tf.Module):
         words = tf.strings.split(self._separate(texts, languages))
         flat, rows = words.flat_values, words.value_rowids()
         is_last = tf.concat([rows[1:] != rows[:-1], tf.ones_like(rows[:1], tf.bool)], axis=0)
-        has_period = tf.strings.regex_full_match(flat, _PERIOD_AT_END)
-        has_apostrophe = is_last & tf.strings.regex_full_match(flat, _PERIOD_AND_APOSTROPHE)
+        by_rules = ~tf.gather(tf.gather(self._ready, languages), rows)
+        has_period = by_rules & tf.strings.regex_full_match(flat, _PERIOD_AT_END)
+        has_apostrophe = by_rules & is_last & tf.strings.regex_full_match(flat, _PERIOD_AND_APOSTROPHE)
 
         def separated() -> tf.RaggedTensor:
             following = tf.where(is_last, "", tf.concat([flat[1:], flat[:1]], axis=0))

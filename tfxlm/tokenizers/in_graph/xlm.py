@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfxlm.tokenizers.in_graph import utf8
 from tfxlm.tokenizers.in_graph.base import GraphTokenizer
 from tfxlm.tokenizers.in_graph.bpe import GraphBytePairEncoder
 from tfxlm.tokenizers.in_graph.languages import GraphLanguages
@@ -33,6 +34,7 @@ class GraphXLMTokenizer(GraphTokenizer):
         self._encoder = GraphBytePairEncoder(tokenizer.encoder)
 
     def _piece_ids(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
+        texts = utf8.valid(texts)
         if self._lower:
             texts = self._lower(texts)
         words = self._words(texts, languages)

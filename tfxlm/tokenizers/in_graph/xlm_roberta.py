@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.errors import InputError
+from tfxlm.tokenizers.in_graph import utf8
 from tfxlm.tokenizers.in_graph.base import GraphTokenizer
 from tfxlm.tokenizers.in_graph.languages import GraphLanguages
 
@@ -42,5 +43,5 @@ class GraphXLMRobertaTokenizer(GraphTokenizer):
         self._ids = np.array(ids, np.int32)
 
     def _piece_ids(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
-        pieces = self._pieces.tokenize(texts)
+        pieces = self._pieces.tokenize(utf8.valid(texts))
         return pieces.with_flat_values(tf.gather(self._ids, pieces.flat_values))
