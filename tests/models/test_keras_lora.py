@@ -84,6 +84,27 @@ def test_backbones(case: Case) -> None:
     assert losses[-1] < losses[0]
 
 
+def test_lora_in_a_model_that_was_trained() -> None:
+    """Graphs and the optimizer from before know nothing of new weights, and would go on with those that are frozen."""
+    case = BY_NAME["TFXLMForTokenClassification"]
+    inputs, _ = case.data()
+    model = case.compiled(keras.optimizers.Adam(1e-2))
+    fit(case, model, 1)
+    model.predict(inputs, verbose=0)
+    with pytest.warns(UserWarning, match=r"new variables, which its optimizer does not know. Call compile\(\) again"):
+        model.enable_lora(RANK)
+    before = {weight.path: weight.numpy() for weight in model.weights}
+    with pytest.raises(ValueError, match=r"You must call `compile\(\)`"):
+        fit(case, model, 1)
+    losses = fit(case, case.compiled(keras.optimizers.Adam(1e-2), model=model), 3)
+    assert losses[-1] < losses[0]
+    learning = {weight.path for weight in model.trainable_weights}
+    assert sum(path.endswith("/lora_kernel_b") for path in learning) == 2
+    for weight in model.weights:
+        assert np.array_equal(weight, before[weight.path]) == (weight.path not in learning), weight.path
+    assert_close(model.predict(inputs, verbose=0), model(inputs))
+
+
 def test_no_such_layer() -> None:
     with pytest.raises(InputError, match=r"No layer's path contains 'q_proj'\. The layers that take LoRA are: .*query"):
         BY_NAME["TFXLMModel"].model().enable_lora(RANK, layers="q_proj")
