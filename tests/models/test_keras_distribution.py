@@ -23,8 +23,8 @@ COMPILED = (
     "TFXLMRobertaXLForTokenClassification",
 )
 WITH_OWN_LOSS = [case for case in CASES if not case.loss_function]
-# Class, loss, mode, and how it differs from its case: a kind of summary, or an input that is left out. Eager, as tracing
-# costs seconds for each number of rows on each device; one class in graphs.
+# Class, loss, mode, and how it differs from its case: a kind of summary, or an input that is left out. Eager, as
+# tracing costs seconds for each number of rows on each device; one class in graphs.
 RUNS = [(str(case), "own", "eager", "") for case in sampled("distribution", WITH_OWN_LOSS)]
 RUNS += [(name, "compiled", "eager", "") for name in COMPILED]
 RUNS += [("TFXLMForSequenceClassification", "own", "eager", kind) for kind in ("last", "cls_index")]
