@@ -117,6 +117,12 @@ class SequenceClassification(TaskModel):
 
     output_class: ClassVar[type[ModelOutput]] = TFSequenceClassifierOutput
 
+    def countable(self, name: str, labels: Any, output: Any) -> tuple[Any, Any]:
+        """All numbers count, -100 too, but for ids; see `OwnLossModel`."""
+        if self.config.num_labels == 1 and self.config.problem_type != "single_label_classification":
+            return labels, None
+        return super().countable(name, labels, output)
+
     def own_loss(self, labels: Mapping[str, Any], outputs: Mapping[str, Any], sample_weight: Any = None) -> Any:
         """Returns the mean loss of the problem that configuration and labels describe; see the class."""
         problem = problem_of(labels["labels"], self.config.num_labels, self.config.problem_type)
@@ -207,9 +213,9 @@ SPAN_TARGETS = {"start_positions": "start_logits", "end_positions": "end_logits"
 
 class _Spans(TaskModel):
     def countable(self, name: str, labels: Any, output: Any) -> tuple[Any, Any]:
-        """Positions past the end do not count; see `OwnLossModel`."""
+        """Positions past the end do not count, and of what is no position all does; see `OwnLossModel`."""
         if name not in SPAN_TARGETS:
-            return super().countable(name, labels, output)
+            return labels, None
         return read_positions(labels, ops.shape(output)[1], name)
 
 

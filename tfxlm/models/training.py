@@ -71,15 +71,15 @@ class OwnLossModel(keras.Model):
             labels: as they were given.
             output: what they belong to.
         """
-        if output.shape[-1] == 1:
-            return labels, None
         if is_integer(labels) and len(labels.shape) == len(output.shape) and labels.shape[-1] == 1:
             labels = labels[..., 0]
         if len(labels.shape) != len(output.shape) - 1:
             return labels, None
         # With an axis less they are ids, whatever their type.
         counts = ops.not_equal(labels, IGNORED_LABEL)
-        return ops.where(counts, labels, ops.zeros_like(labels)), counts
+        labels = ops.where(counts, labels, ops.zeros_like(labels))
+        # Beside a last axis of 1, Keras would take the mean over the axis before it.
+        return (labels[..., None] if output.shape[-1] == 1 else labels), counts
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Prepares training; see `keras.Model.compile`.
