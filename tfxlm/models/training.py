@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.backend import num_replicas, shared_evenly, sum_over_replicas, with_mask
+from tfxlm.backend import IS_TENSORFLOW, num_replicas, shared_evenly, sum_over_replicas, with_mask
 from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, is_integer
 from tfxlm.layers import KeyValueCache
@@ -37,6 +37,12 @@ class OwnLossModel(keras.Model):
 
     labels: Labels = Labels({"labels": "logits"})
     positional_arguments: ClassVar[tuple[str, ...]] = ("input_ids",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Where there is a GPU, Keras would take XLA by itself. It computes padding, and compiles each length anew.
+        if IS_TENSORFLOW:
+            self.jit_compile = False
 
     def own_loss(self, labels: Mapping[str, Any], outputs: Mapping[str, Any], sample_weight: Any = None) -> Any:
         """Returns the loss of the class's task, a float32 scalar, as the reference computes it.
@@ -85,7 +91,7 @@ class OwnLossModel(keras.Model):
         """Prepares training; see `keras.Model.compile`.
 
         Without a loss the model's own is used. Losses, metrics and their weights may be given in order, or by the name
-        of an output or of its label.
+        of an output or of its label. With TensorFlow, ``jit_compile="auto"`` is False on a GPU too.
         """
         arguments = _bound(keras.Model.compile, self, args, kwargs)
         loss = arguments.get("loss")
@@ -98,6 +104,8 @@ class OwnLossModel(keras.Model):
                 arguments[name] = self.labels.by_output(arguments[name], is_spread="metrics" in name)
         # Keras keeps what an earlier call gave and this one leaves out.
         self.loss = self._compile_loss = self._compile_metrics = None
+        if IS_TENSORFLOW and arguments.get("jit_compile", "auto") == "auto":
+            arguments["jit_compile"] = False
         super().compile(**arguments)
         fuse_updates(self.optimizer)
 
