@@ -149,6 +149,17 @@ def test_outputs_object(model: Any, inputs: dict[str, np.ndarray]) -> None:
         outputs["logits"]
 
 
+def test_what_is_set_on_an_outputs_object_is_its_output(model: Any, inputs: dict[str, np.ndarray]) -> None:
+    outputs = model(inputs)
+    outputs.last_hidden_state = changed = outputs.last_hidden_state * 2
+    outputs.attentions = ("one",)
+    outputs.mine = 5  # no output: an attribute like any other
+    assert outputs[0] is outputs["last_hidden_state"] is outputs.last_hidden_state is changed
+    assert list(outputs)[-1] == "attentions" and outputs[-1] == outputs.attentions == ("one",) and outputs.mine == 5
+    outputs.attentions = None
+    assert outputs.attentions is None and "attentions" not in outputs
+
+
 def test_pruned_heads(family: Family, inputs: dict[str, np.ndarray]) -> None:
     model = family.cls("Model")(family.config.replace(pruned_heads={0: [1]}))
     assert [weights.shape[1] for weights in model(inputs, output_attentions=True).attentions] == [1, 2]
