@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -336,3 +337,20 @@ def test_configurations_that_a_class_cannot_do(family: Family, task: str) -> Non
         message = f"a kernel of its own, which {cls.__name__} does not have. Use a config with tie_word_embeddings=True"
         with pytest.raises(ConfigError, match=message):
             cls(family.config_of(task, tie_word_embeddings=False))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_shapes_of_choices(family: Family) -> None:
+    """Messages speak of the shapes that were given; positions may be those of one text, for all."""
+    model = perturb(family.cls("ForMultipleChoice")(family.config))
+    inputs = random_inputs(family.config, lengths=(6, 2, 3, 6, 4, 5), choices=2)
+    for name, shape in (("attention_mask", (3, 1, 5)), ("attention_mask", (3, 2, 5)), ("position_ids", (1, 1, 5))):
+        message = rf"{name} must have shape \(batch, choices, length\), here \(3, 2, 6\), as the words have, got "
+        with pytest.raises(InputError, match=message + re.escape(f"{shape}.")):
+            model(inputs | {name: np.ones(shape, np.int32)})
+    with pytest.raises(InputError, match=r"lengths must have shape \(batch, choices\), here \(3, 2\), .* got \(3, 3\)"):
+        model(inputs | {"lengths": np.ones((3, 3), np.int32)})
+    positions = np.random.default_rng(0).integers(3, 20, (3, 2, 6))
+    for part in (positions[:1, :1], positions[:1], positions[:, :1]):
+        expected = model(inputs | {"position_ids": np.broadcast_to(part, (3, 2, 6))}).logits
+        np.testing.assert_array_equal(model(inputs | {"position_ids": part}).logits, expected)

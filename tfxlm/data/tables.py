@@ -62,8 +62,8 @@ def batches(
     same = [name for name in kept if _name(name, labels) == "labels"]
     if len(same) > 1:
         raise InputError(
-            f"The dataset has labels more than once, as {', '.join(same)}. Remove the columns that the model should not "
-            "learn from."
+            f"The dataset has labels more than once, as {', '.join(same)}. Remove the columns that the model should "
+            "not learn from."
         )
     count = size // batch_size if drop_remainder else math.ceil(size / batch_size)
     if not count:
