@@ -28,7 +28,7 @@ def adapted(case: Case) -> Any:
     model = case.model()
     for layer in adaptable(model):
         layer.enable_lora(RANK)
-    return case.compiled(keras.optimizers.SGD(0.1, momentum=0.9), model=model, run_eagerly=True)
+    return case.compiled(keras.optimizers.SGD(0.1, momentum=0.9), model=model, run_eagerly=case.is_eager)
 
 
 def assert_close(left: Any, right: Any) -> None:
@@ -79,7 +79,7 @@ def test_backbones(case: Case) -> None:
         int(np.prod(weight.shape)) for weight in head
     )
     inputs, labels = case.data()
-    case.compiled(keras.optimizers.SGD(0.1), model=model, run_eagerly=True)
+    case.compiled(keras.optimizers.SGD(0.1), model=model, run_eagerly=case.is_eager)
     losses = [model.train_on_batch(inputs, plain(labels)) for _ in range(3)]
     assert losses[-1] < losses[0]
 
