@@ -138,7 +138,7 @@ def test_every_block_runs(reader: Reader) -> None:
     (answer,) = reader.answers
     assert set(answer["outputs"]) == {"label", "score", "scores"}
     assert len(answer["outputs"]["label"]) == 2
-    made = {"converted", "saved", "exported", "request.json", "tiny"}
+    made = {"whole.keras", "small.keras", "converted", "saved", "exported", "request.json", "tiny"}
     assert {path.name for path in Path().iterdir()} == {"examples", *made}
 
 

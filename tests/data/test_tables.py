@@ -158,5 +158,14 @@ def test_what_is_no_table(columns: dict[str, list[Any]], tokenizer: XLMTokenizer
         prepare(columns, 2)
     with pytest.raises(InputError, match=r"5 rows make no batch of 8. Change batch_size, or give drop_remainder=False"):
         prepare(columns, tokenizer=tokenizer)
+    for size in (0, -2):
+        with pytest.raises(
+            InputError, match=rf"batch_size must be 1 or more, the number of rows of a batch, got {size}\."
+        ):
+            prepare(columns, size, tokenizer=tokenizer)
+    with pytest.raises(InputError, match=r"labels more than once, as label, labels\. Remove the columns that"):
+        prepare({"input_ids": [[1], [2]], "label": [0, 1], "labels": [1, 0]}, 2)
+    with pytest.raises(InputError, match=r"labels more than once, as label_ids, label\. Remove"):
+        prepare({"label_ids": [0, 1], "input_ids": [[1], [2]], "label": [0, 1]}, 2)
     with pytest.raises(InputError, match=r"columns of the dataset have different lengths, \[1, 5\]"):
         prepare({**columns, "label": [1]})

@@ -57,7 +57,8 @@ def training(case: Case, **options: Any) -> dict[str, Any]:
     inputs, labels = case.data()
     model = case.compiled(keras.optimizers.SGD(0.1), **options)
     history = model.fit(inputs, plain(labels), batch_size=ROWS, epochs=2, shuffle=False, verbose=0).history
-    return {"history": history, "weights": [np.asarray(weight).tolist() for weight in model.get_weights()]}
+    jit = model.jit_compile
+    return {"jit": jit, "history": history, "weights": [np.asarray(weight).tolist() for weight in model.get_weights()]}
 
 
 def files(case: Case) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def test_outputs(results: Any, case: Case) -> None:
 def test_training(results: Any, case: Case) -> None:
     """Compiled by JAX, as Keras does by default."""
     result = result_of(results, f"training {case}")
+    assert result["jit"] is True
     inputs, labels = case.data()
     model = case.compiled(keras.optimizers.SGD(0.1), run_eagerly=True)
     history = model.fit(inputs, plain(labels), batch_size=ROWS, epochs=2, shuffle=False, verbose=0).history

@@ -273,10 +273,12 @@ def test_first_real_position() -> None:
     np.testing.assert_array_equal(over(tf.constant(X), tf.constant(mask)), X[:, 0])
 
 
-def test_summary_at_given_positions_and_with_leading_axes() -> None:
-    layer = SequenceSummary(DIM, kind="cls_index")
-    answer = layer(tf.constant(X[None]), SUMMARY_MASK[None], cls_index=tf.constant([[1, 3, 0]]))
-    np.testing.assert_array_equal(answer[0], np.stack([X[0, 1], X[1, 3], X[2, 0]]))
+@pytest.mark.parametrize("kind", ["first", "last", "mean", "cls_index"])
+def test_summary_with_leading_axes_and_of_no_rows(kind: str) -> None:
+    layer = SequenceSummary(DIM, kind=kind)
+    answer = layer(tf.constant(X[None]), SUMMARY_MASK[None])
+    np.testing.assert_array_equal(answer[0], layer(tf.constant(X), SUMMARY_MASK))
+    assert layer(tf.constant(X[:0]), SUMMARY_MASK[:0]).shape == (0, DIM)
 
 
 def test_mean_of_a_long_half_precision_sequence() -> None:

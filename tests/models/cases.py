@@ -88,6 +88,11 @@ class Case:
         return self.family.cls(self.task)
 
     @property
+    def is_eager(self) -> bool:
+        """How habits run it: one class in graphs, and the others eagerly, as tracing costs seconds."""
+        return str(self) != "TFXLMWithLMHeadModel"
+
+    @property
     def targets(self) -> Mapping[str, str]:
         """Outputs by label."""
         return self.cls.labels.targets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,17 @@ def test_outputs_object(model: Any, inputs: dict[str, np.ndarray]) -> None:
         outputs.logits  # noqa: B018
     with pytest.raises(KeyError):
         outputs["logits"]
+
+
+def test_what_is_set_on_an_outputs_object_is_its_output(model: Any, inputs: dict[str, np.ndarray]) -> None:
+    outputs = model(inputs)
+    outputs.last_hidden_state = changed = outputs.last_hidden_state * 2
+    outputs.attentions = ("one",)
+    outputs.mine = 5  # no output: an attribute like any other
+    assert outputs[0] is outputs["last_hidden_state"] is outputs.last_hidden_state is changed
+    assert list(outputs)[-1] == "attentions" and outputs[-1] == outputs.attentions == ("one",) and outputs.mine == 5
+    outputs.attentions = None
+    assert outputs.attentions is None and "attentions" not in outputs
 
 
 def test_pruned_heads(family: Family, inputs: dict[str, np.ndarray]) -> None:
@@ -325,3 +337,20 @@ def test_configurations_that_a_class_cannot_do(family: Family, task: str) -> Non
         message = f"a kernel of its own, which {cls.__name__} does not have. Use a config with tie_word_embeddings=True"
         with pytest.raises(ConfigError, match=message):
             cls(family.config_of(task, tie_word_embeddings=False))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_shapes_of_choices(family: Family) -> None:
+    """Messages speak of the shapes that were given; positions may be those of one text, for all."""
+    model = perturb(family.cls("ForMultipleChoice")(family.config))
+    inputs = random_inputs(family.config, lengths=(6, 2, 3, 6, 4, 5), choices=2)
+    for name, shape in (("attention_mask", (3, 1, 5)), ("attention_mask", (3, 2, 5)), ("position_ids", (1, 1, 5))):
+        message = rf"{name} must have shape \(batch, choices, length\), here \(3, 2, 6\), as the words have, got "
+        with pytest.raises(InputError, match=message + re.escape(f"{shape}.")):
+            model(inputs | {name: np.ones(shape, np.int32)})
+    with pytest.raises(InputError, match=r"lengths must have shape \(batch, choices\), here \(3, 2\), .* got \(3, 3\)"):
+        model(inputs | {"lengths": np.ones((3, 3), np.int32)})
+    positions = np.random.default_rng(0).integers(3, 20, (3, 2, 6))
+    for part in (positions[:1, :1], positions[:1], positions[:, :1]):
+        expected = model(inputs | {"position_ids": np.broadcast_to(part, (3, 2, 6))}).logits
+        np.testing.assert_array_equal(model(inputs | {"position_ids": part}).logits, expected)

@@ -23,10 +23,15 @@ COMPILED = (
     "TFXLMRobertaXLForTokenClassification",
 )
 WITH_OWN_LOSS = [case for case in CASES if not case.loss_function]
-# Eager, as tracing costs seconds for each number of rows on each device; one class in graphs.
-RUNS = [(str(case), "own", "eager") for case in sampled("distribution", WITH_OWN_LOSS)]
-RUNS += [(name, "compiled", "eager") for name in COMPILED]
-RUNS.append(("TFXLMForTokenClassification", "own", "graph"))
+# Class, loss, mode, and how it differs from its case: a kind of summary, or an input that is left out. Eager, as
+# tracing costs seconds for each number of rows on each device; one class in graphs.
+RUNS = [(str(case), "own", "eager", "") for case in sampled("distribution", WITH_OWN_LOSS)]
+RUNS += [(name, "compiled", "eager", "") for name in COMPILED]
+RUNS += [("TFXLMForSequenceClassification", "own", "eager", kind) for kind in ("last", "cls_index")]
+RUNS += [("TFXLMForQuestionAnswering", "own", "eager", "without cls_index")]
+RUNS.append(("TFXLMForTokenClassification", "own", "graph", ""))
+# The classes that also evaluate and predict, each of whose outputs are put together in another way.
+MEASURED = ("TFXLMForTokenClassification", "TFXLMForMultipleChoice", "TFXLMForQuestionAnswering")
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +42,17 @@ def results() -> dict[tuple[str, str, str], dict[str, Any]]:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-5000:]
     lines = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
-    return {(line["class"], line["loss"], line["mode"]): line for line in lines}
+    return {tuple(line["run"]): line for line in lines}
 
 
-@pytest.mark.parametrize(("name", "loss", "mode"), RUNS)
-def test_two_devices_learn_as_one(results: Any, name: str, loss: str, mode: str) -> None:
-    one, two = (results[name, loss, mode][devices] for devices in ("one", "two"))
+@pytest.mark.parametrize(("name", "loss", "mode", "variant"), RUNS)
+def test_two_devices_learn_as_one(results: Any, name: str, loss: str, mode: str, variant: str) -> None:
+    one, two = (results[name, loss, mode, variant][devices] for devices in ("one", "two"))
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-5)
     assert two["metrics"] == [pytest.approx(values) for values in one["metrics"]]
-    np.testing.assert_allclose(two["predicted"], one["predicted"], atol=1e-4)
+    assert list(two["predicted"]) == list(one["predicted"]) and bool(two["predicted"]) == (name in MEASURED)
+    for output, expected in one["predicted"].items():
+        np.testing.assert_allclose(two["predicted"][output], expected, atol=1e-4, err_msg=output)
     assert len(two["weights"]) == len(one["weights"]) > 10
     for left, right in zip(two["weights"], one["weights"], strict=True):
         np.testing.assert_allclose(left, right, atol=1e-5)

@@ -11,7 +11,7 @@ import pytest
 from tests.models.battery import perturb, random_inputs
 from tests.models.cases import CASES
 from tests.models.families import XLM
-from tfxlm import TFXLMForTokenClassification
+from tfxlm import TFXLMForSequenceClassification, TFXLMForTokenClassification
 from tfxlm.errors import ConfigError, InputError
 
 POSITIONS = {"start_positions": np.array([1, 0, 3]), "end_positions": np.array([2, 2, -100])}
@@ -67,6 +67,51 @@ def test_both_ends_in_one_array(reader: Any, inputs: dict[str, np.ndarray]) -> N
     columns = np.stack(list(POSITIONS.values()), axis=1)
     expected = reader.evaluate(inputs, POSITIONS, verbose=0)
     assert reader.evaluate(inputs, columns, verbose=0) == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_array_or_a_list_for_each_end(reader: Any, inputs: dict[str, np.ndarray]) -> None:
+    """Two rows, where the axes of labels and of rows are as long."""
+    reader.compile("sgd", run_eagerly=True)
+    x = {name: value[:2] for name, value in inputs.items()}
+    y = {name: value[:2] for name, value in POSITIONS.items()}
+    expected = float(reader({**x, **y}).loss)
+    starts, ends = (value.tolist() for value in y.values())
+    columns = np.stack(list(y.values()), axis=1)
+    for form in (y, tuple(y.values()), (starts, ends), [starts, ends], (y["start_positions"], ends), columns):
+        assert reader.test_on_batch(x, form) == pytest.approx(expected, rel=1e-5)
+        assert reader.evaluate(x, form, verbose=0) == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(InputError, match=r"y has 4 arrays, but the model learns from \d: .* Give one array for each"):
+        reader.test_on_batch(x, [[1, 2]] * 4)
+
+
+def test_weights_in_lists(reader: Any, inputs: dict[str, np.ndarray]) -> None:
+    """Of numbers, they are for all labels; of lists, for each its own."""
+    reader.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    x = {name: value[:2] for name, value in inputs.items()}
+    y = {name: np.array([2, 1]) for name in POSITIONS}
+    outputs = reader({**x, **y})
+    each = []
+    for name in ("start", "end"):
+        logits = np.asarray(outputs[f"{name}_logits"], np.float64)
+        each.append(np.log(np.exp(logits).sum(-1)) - logits[[0, 1], [2, 1]])
+    weights = np.array([[0.5, 3.0], [2.0, 0.25]])
+    same, own = weights[0] * each, weights * each
+    for form, losses in ((weights[0].tolist(), same), (tuple(weights[0]), same), (weights.tolist(), own)):
+        assert reader.test_on_batch(x, y, sample_weight=form) == pytest.approx(losses.mean(), rel=1e-5)
+        assert reader.evaluate(x, y, sample_weight=form, verbose=0) == pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_numbers_of_numpy_in_a_list() -> None:
+    inputs = random_inputs(XLM.small)
+    model = perturb(TFXLMForSequenceClassification(XLM.small))
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    labels, weights = np.array([0, 2, 1]), np.array([1, 0.5, 2], np.float32)
+    expected = model.evaluate(inputs, labels, sample_weight=weights, verbose=0)
+    logits = np.asarray(model(inputs).logits, np.float64)
+    losses = weights * (np.log(np.exp(logits).sum(-1)) - logits[[0, 1, 2], labels])
+    assert expected == pytest.approx(losses.mean(), rel=1e-5)
+    result = model.evaluate(inputs, list(labels), sample_weight=list(weights), verbose=0)
+    assert result == pytest.approx(expected, rel=1e-6)
 
 
 def test_ids_as_numbers_with_a_point() -> None:

@@ -28,7 +28,7 @@ def adapted(case: Case) -> Any:
     model = case.model()
     for layer in adaptable(model):
         layer.enable_lora(RANK)
-    return case.compiled(keras.optimizers.SGD(0.1, momentum=0.9), model=model, run_eagerly=True)
+    return case.compiled(keras.optimizers.SGD(0.1, momentum=0.9), model=model, run_eagerly=case.is_eager)
 
 
 def assert_close(left: Any, right: Any) -> None:
@@ -79,9 +79,30 @@ def test_backbones(case: Case) -> None:
         int(np.prod(weight.shape)) for weight in head
     )
     inputs, labels = case.data()
-    case.compiled(keras.optimizers.SGD(0.1), model=model, run_eagerly=True)
+    case.compiled(keras.optimizers.SGD(0.1), model=model, run_eagerly=case.is_eager)
     losses = [model.train_on_batch(inputs, plain(labels)) for _ in range(3)]
     assert losses[-1] < losses[0]
+
+
+def test_lora_in_a_model_that_was_trained() -> None:
+    """Graphs and the optimizer from before know nothing of new weights, and would go on with those that are frozen."""
+    case = BY_NAME["TFXLMForTokenClassification"]
+    inputs, _ = case.data()
+    model = case.compiled(keras.optimizers.Adam(1e-2))
+    fit(case, model, 1)
+    model.predict(inputs, verbose=0)
+    with pytest.warns(UserWarning, match=r"new variables, which its optimizer does not know. Call compile\(\) again"):
+        model.enable_lora(RANK)
+    before = {weight.path: weight.numpy() for weight in model.weights}
+    with pytest.raises(ValueError, match=r"You must call `compile\(\)`"):
+        fit(case, model, 1)
+    losses = fit(case, case.compiled(keras.optimizers.Adam(1e-2), model=model), 3)
+    assert losses[-1] < losses[0]
+    learning = {weight.path for weight in model.trainable_weights}
+    assert sum(path.endswith("/lora_kernel_b") for path in learning) == 2
+    for weight in model.weights:
+        assert np.array_equal(weight, before[weight.path]) == (weight.path not in learning), weight.path
+    assert_close(model.predict(inputs, verbose=0), model(inputs))
 
 
 def test_no_such_layer() -> None:

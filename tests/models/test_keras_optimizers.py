@@ -54,7 +54,7 @@ def test_gradient_accumulation(case: Case) -> None:
     both = zip(*(gradients(case, model, rows) for rows in PARTS), strict=True)
     expected = [weight - 0.1 * (a + b) / 2 for weight, (a, b) in zip(before, both, strict=True)]
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
-    case.compiled(optimizer, model=model, run_eagerly=True)
+    case.compiled(optimizer, model=model, run_eagerly=case.is_eager)
     inputs, labels = case.data()
     model.train_on_batch(*(part_of(arrays, PARTS[0]) for arrays in (inputs, labels)))
     assert_weights(model, before)
@@ -69,7 +69,7 @@ def test_averages_of_weights(case: Case) -> None:
     average = [0.75 * a + 0.25 * b for a, b in zip(first, second, strict=True)]
     for frequency in (None, 2) if str(case) == "TFXLMModel" else (None,):
         optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.75, ema_overwrite_frequency=frequency)
-        model = case.compiled(optimizer, run_eagerly=True)
+        model = case.compiled(optimizer, run_eagerly=case.is_eager)
         model.fit(inputs, plain(labels), batch_size=4, shuffle=False, verbose=0)
         assert_weights(model, average)
 
@@ -85,7 +85,7 @@ def test_weight_decay_with_exclusions(case: Case) -> None:
     # Gradients are nothing but rounding here, which a small epsilon would make steps of.
     optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5, epsilon=1.0)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    case.compiled(optimizer, model=model, run_eagerly=True)
+    case.compiled(optimizer, model=model, run_eagerly=case.is_eager)
     before = [weight.numpy() for weight in model.trainable_weights]
     model.train_on_batch(inputs, labels)
     decayed = 0
@@ -111,7 +111,7 @@ def test_freezing(case: Case, frozen: str) -> None:
     inputs, labels = case.data()
     if not learned:  # the class without a head has nothing else
         return
-    case.compiled(keras.optimizers.AdamW(0.1), model=model, run_eagerly=True)
+    case.compiled(keras.optimizers.AdamW(0.1), model=model, run_eagerly=case.is_eager)
     model.train_on_batch(inputs, labels)
     for weight in model.weights:
         assert np.array_equal(weight, before[weight.path]) == (weight.path in fixed), weight.path
@@ -121,9 +121,9 @@ def test_freezing(case: Case, frozen: str) -> None:
 def test_mixed_precision(case: Case, policy: str) -> None:
     """Losses as in float32 up to the precision, weights in float32, and learning."""
     inputs, labels = case.data()
-    exact = case.compiled(keras.optimizers.SGD(0.0), run_eagerly=True)
+    exact = case.compiled(keras.optimizers.SGD(0.0), run_eagerly=case.is_eager)
     expected = case.loss(case.outputs(exact), labels)
-    model = case.compiled(keras.optimizers.SGD(0.1), model=case.model(dtype=policy), run_eagerly=True)
+    model = case.compiled(keras.optimizers.SGD(0.1), model=case.model(dtype=policy), run_eagerly=case.is_eager)
     losses = [model.train_on_batch(inputs, plain(labels)) for _ in range(4)]
     assert losses[0] == pytest.approx(expected, rel=0.05)
     assert np.all(np.isfinite(losses)) and losses[-1] < losses[0]

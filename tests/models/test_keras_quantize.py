@@ -62,7 +62,7 @@ def test_lora_on_top(case: Case, tmp_path: Path) -> None:
     """A quantized body with LoRA learns, and goes on from a file as if there had been none."""
     model = quantized(case)
     model.enable_lora(2)
-    case.compiled(keras.optimizers.Adam(1e-2), model=model, run_eagerly=True)
+    case.compiled(keras.optimizers.Adam(1e-2), model=model, run_eagerly=case.is_eager)
     losses = fit(case, model, 3)
     assert losses[-1] < losses[0]
     model.save(tmp_path / "model.keras")

@@ -23,7 +23,7 @@ def new(case: Case) -> Any:
     """With dropout, whose random state is part of what resuming needs."""
     keras.utils.set_random_seed(0)
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
-    return case.compiled(optimizer, model=case.model(**{case.family.dropout[0]: 0.2}), run_eagerly=True)
+    return case.compiled(optimizer, model=case.model(**{case.family.dropout[0]: 0.2}), run_eagerly=case.is_eager)
 
 
 def assert_same(left: Any, right: Any) -> None:
@@ -40,7 +40,7 @@ def test_keras_files_continue_training(case: Case, tmp_path: Path) -> None:
     """With a compiled loss in two classes, of one label and of several, and their own in the others."""
     model = new(case)
     if str(case) in ("TFXLMForTokenClassification", "TFXLMForQuestionAnswering"):
-        case.compiled(keras.optimizers.Adam(1e-2), model=model, loss=losses_of(case), run_eagerly=True)
+        case.compiled(keras.optimizers.Adam(1e-2), model=model, loss=losses_of(case), run_eagerly=case.is_eager)
     fit(case, model, 1)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models.cases import CASES, IGNORED, ROWS, Arrays, Case, cross_entropy, sampled
+from tests.models.cases import BY_NAME, CASES, IGNORED, ROWS, Arrays, Case, cross_entropy, sampled
 from tests.models.test_keras_fit import Batches, by_output, dataset, generator, losses_of, plain
 from tfxlm.errors import InputError
 
@@ -174,3 +174,44 @@ def test_labels_in_a_column(case: Case) -> None:
         result = model.test_on_batch(inputs, labels["labels"][:, None], return_dict=True)
         assert result["loss"] == pytest.approx(expected, rel=1e-5)
         assert result["accuracy"] == pytest.approx(right)
+
+
+@pytest.mark.parametrize("form", ["ids", "column", "numbers with a point"])
+def test_ignored_labels_of_one_output(form: str) -> None:
+    """A last axis of 1 is no reason to count -100."""
+    case = BY_NAME["TFXLMForTokenClassification"]
+    model, inputs = case.model(num_labels=1), case.inputs()
+    ids = np.where(inputs["attention_mask"] == 1, inputs["input_ids"] % 2, IGNORED)
+    logits = np.asarray(model(inputs).logits, np.float64)[..., 0]
+    each, counts = np.logaddexp(0, logits) - ids * logits, ids != IGNORED
+    labels = {"ids": ids, "column": ids[..., None], "numbers with a point": ids.astype(np.float32)}[form]
+    model.compile(
+        keras.optimizers.SGD(0.0), loss=keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True,
+        metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
+    )  # fmt: skip
+    result = model.test_on_batch(inputs, labels, return_dict=True)
+    assert result["loss"] == pytest.approx(each[counts].mean(), rel=1e-5)
+    assert result["accuracy"] == pytest.approx(((logits > 0) == ids)[counts].mean())
+    weighted = model.test_on_batch(inputs, labels, sample_weight=WEIGHT, return_dict=True)
+    assert weighted["loss"] == pytest.approx((each * WEIGHT[:, None])[counts].sum() / counts.sum(), rel=1e-5)
+
+
+def test_ignored_labels_of_one_choice() -> None:
+    case = BY_NAME["TFXLMForMultipleChoice"]
+    model, inputs = case.model(), {name: value[:, :1] for name, value in case.inputs().items()}
+    logits = np.asarray(model(inputs).logits, np.float64)[:, 0]
+    labels = np.array([0, IGNORED, 1, 1, IGNORED, 0, 1])
+    each, counts = np.logaddexp(0, logits) - labels * logits, labels != IGNORED
+    model.compile(keras.optimizers.SGD(0.0), loss=keras.losses.BinaryCrossentropy(from_logits=True), run_eagerly=True)
+    assert model.test_on_batch(inputs, labels) == pytest.approx(each[counts].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float32"])
+def test_every_number_of_a_regression_counts(dtype: str) -> None:
+    case = BY_NAME["TFXLMForSequenceClassification"]
+    model, inputs = case.model(num_labels=1), case.inputs()
+    labels = np.array([3, IGNORED, 1, 0, IGNORED, 2, 5], dtype)
+    expected = np.square(np.asarray(model(inputs).logits, np.float64)[:, 0] - labels).mean()
+    model.compile(keras.optimizers.SGD(0.0), loss="mse", metrics=["mse"], run_eagerly=True)
+    result = model.test_on_batch(inputs, labels, return_dict=True)
+    assert result["loss"] == pytest.approx(expected, rel=1e-5) and result["mse"] == pytest.approx(expected, rel=1e-5)

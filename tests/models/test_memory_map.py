@@ -183,6 +183,7 @@ def test_tensors_of_another_dtype_are_copied(folder: Path, classifier: Any, tmp_
         (lambda model: model.quantize("int8"), "be quantized"),
         (lambda model: model.enable_lora(2), "get LoRA weights"),
         (lambda model: model.load_weights("some.weights.h5"), "take other weights"),
+        (lambda model: model.set_weights(model.get_weights()), "take other weights"),
     ],
 )
 def test_what_needs_variables_that_change(folder: Path, change: Any, what: str) -> None:
@@ -301,3 +302,22 @@ def test_a_memory_map_takes_no_memory_of_its_own(tmp_path: Path, base: TFXLMMode
     assert result.returncode == 0, result.stderr[-2000:]
     grown, copied = map(float, result.stdout.split())
     assert grown < 60 and copied < 1e5
+
+
+def test_new_values_of_embeddings_and_bias_leave_the_file(tmp_path: Path, language_model: TFXLMWithLMHeadModel) -> None:
+    language_model.save_pretrained(tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    plain, mapped = (TFXLMWithLMHeadModel.from_pretrained(tmp_path, memory_map=way) for way in (False, True))
+    rng = np.random.default_rng(0)
+    table, bias = rng.normal(size=(37, 16)).astype(np.float32), rng.normal(size=37).astype(np.float32)
+    for model in (plain, mapped):
+        model.set_input_embeddings(table)
+        model.set_bias({"bias": bias})
+    inputs = random_inputs(plain.config)
+    np.testing.assert_allclose(mapped(inputs).logits, plain(inputs).logits, atol=1e-5)
+    np.testing.assert_array_equal(mapped.get_input_embeddings().embeddings, table)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+    again = TFXLMWithLMHeadModel.from_pretrained(tmp_path, memory_map=True)
+    np.testing.assert_array_equal(
+        again.get_input_embeddings().embeddings, language_model.get_input_embeddings().embeddings
+    )

@@ -131,6 +131,22 @@ def test_fixed_positions_do_not_train(small: XLMConfig, inputs: dict[str, np.nda
 
 
 @pytest.mark.parametrize("case", the("Model"), ids=str)
+def test_graphs_are_the_choice_on_a_gpu(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """XLA would compute padding, so it is for those who ask for it; Keras itself takes it where there is a GPU."""
+    devices = [tf.config.PhysicalDevice(f"/physical_device:{kind}:0", kind) for kind in ("CPU", "GPU")]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: devices)
+    plain = keras.Sequential([keras.layers.Dense(1)])
+    plain.compile("sgd", "mse")
+    assert plain.jit_compile is True
+    model = case.model()
+    assert model.jit_compile is False
+    for options, expected in (({}, False), ({"jit_compile": "auto"}, False), ({"jit_compile": True}, True)):
+        model.compile("sgd", "mse", **options)
+        assert model.jit_compile is expected
+        assert model.get_compile_config()["jit_compile"] is expected  # what a file says
+
+
+@pytest.mark.parametrize("case", the("Model"), ids=str)
 def test_dropout_is_on_only_in_training(case: Case) -> None:
     model, x = case.model(**{case.family.dropout[0]: 0.5}), case.inputs()
     np.testing.assert_array_equal(model(x)[0], model(x, training=False)[0])

@@ -50,7 +50,8 @@ class XLMConfig(PreTrainedConfig):
         layer_norm_eps: epsilon of every layer normalisation.
         bos_index, eos_index, pad_index, unk_index, mask_index: ids of the special tokens.
         is_encoder: must be True; XLM decoders with cross-attention were never released.
-        summary_type: which vector stands for a sequence: "first", "last", "mean" or "cls_index".
+        summary_type: which vector stands for a sequence: "first", "last" or "mean" of its real positions; "cls_index"
+            is the last one, too, since no class with a summary takes an index.
         summary_use_proj, summary_activation, summary_proj_to_labels, summary_first_dropout, summary_last_dropout: the
             layers after that vector.
         summary_over_padding: reproduces a quirk of ``transformers``: padding counts as positions too.

@@ -50,15 +50,23 @@ def batches(
         Batches of inputs, a dict; or of (inputs, labels), the labels an array, or a dict where there can be several.
 
     Raises:
-        InputError: when `dataset` is no table, is empty, has no column of `inputs`, or rows differ in length and
-            nothing pads them.
+        InputError: when `batch_size` is no positive number, `dataset` is no table, is empty, has no column of `inputs`
+            or two that are the same labels, or rows differ in length and nothing pads them.
     """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be 1 or more, the number of rows of a batch, got {batch_size}.")
     names, size, read = _table(dataset)
     kept = [name for name in names if _name(name, labels) in (*inputs, *labels)]
     if not set(kept) & set(inputs):
         raise InputError(f"The dataset has no column that the model takes. It has {', '.join(names) or 'none'}.")
+    same = [name for name in kept if _name(name, labels) == "labels"]
+    if len(same) > 1:
+        raise InputError(
+            f"The dataset has labels more than once, as {', '.join(same)}. Remove the columns that the model should "
+            "not learn from."
+        )
     count = size // batch_size if drop_remainder else math.ceil(size / batch_size)
-    if batch_size < 1 or not count:
+    if not count:
         raise InputError(f"{size} rows make no batch of {batch_size}. Change batch_size, or give drop_remainder=False.")
     collate = collate or (lambda rows: _collate(rows, tokenizer))
 

@@ -133,7 +133,8 @@ class BeamAnswers(keras.layers.Layer):
         true starts, and `answer_class_logits` (batch,).
 
     Raises:
-        InputError: when positions are no integers of shape (batch,), or outside of the sequence.
+        InputError: when positions are no integers of shape (batch,), or outside of the sequence, and when `p_mask` has
+            another shape.
     """
 
     def __init__(
@@ -176,6 +177,8 @@ class BeamAnswers(keras.layers.Layer):
     ) -> dict[str, Any]:
         """Scores answers; see the class."""
         length = ops.shape(hidden_states)[1]
+        _check_shape("p_mask", p_mask, "(batch, length)", tuple(mask.shape))
+        _check_shape("cls_index", cls_index, "(batch,)", (mask.shape[0],), (mask.shape[0], 1))
         is_training = start_positions is not None and end_positions is not None
         allowed = ops.ones_like(mask) if self.over_padding or is_training else mask
         if p_mask is not None:
@@ -200,11 +203,12 @@ class BeamAnswers(keras.layers.Layer):
         return outputs
 
     def _search(self, hidden_states: Any, allowed: Any, start_logits: Any, cls_states: Any) -> dict[str, Any]:
-        start_probs = softmax(start_logits)  # (batch, length)
+        start_probs = self._probs(start_logits, allowed)  # (batch, length)
         start_top_probs, start_top_index = self._top(start_probs, self.start_n_top)
         start_states = _take(hidden_states, start_top_index)[:, :, None]  # (batch, start, 1, dim)
         end_logits = self._allowed(self.end_logits(hidden_states[:, None], start_states), allowed[:, None])
-        end_top_probs, end_top_index = self._top(softmax(end_logits), self.end_n_top)  # (batch, start, end)
+        end_probs = self._probs(end_logits, allowed[:, None])
+        end_top_probs, end_top_index = self._top(end_probs, self.end_n_top)  # (batch, start, end)
         expected_start = ops.matmul(start_probs[:, None], ops.cast(hidden_states, "float32"))[:, 0]  # (batch, dim)
         flat = (-1, self.start_n_top * self.end_n_top)
         return {
@@ -215,6 +219,11 @@ class BeamAnswers(keras.layers.Layer):
             "end_top_index": ops.reshape(ops.transpose(end_top_index, (0, 2, 1)), flat),
             "cls_logits": self.answer_class(ops.cast(expected_start, hidden_states.dtype), cls_states),
         }
+
+    def _probs(self, logits: Any, allowed: Any) -> Any:
+        probs = softmax(logits)
+        # Where nothing is allowed, a softmax makes all positions alike, however many there are with the padding.
+        return probs if self.over_padding else ops.where(allowed, probs, 0.0)
 
     def _top(self, probs: Any, k: int) -> tuple[Any, Any]:
         """The k best of the last axis; a short one is filled up with probability 0."""
@@ -227,6 +236,11 @@ class BeamAnswers(keras.layers.Layer):
     def _allowed(self, logits: Any, allowed: Any) -> Any:
         """float32 (..., length)."""
         return ops.where(allowed, ops.cast(logits, "float32"), IMPOSSIBLE)
+
+
+def _check_shape(name: str, values: Any, axes: str, *shapes: tuple[int | None, ...]) -> None:
+    if values is not None and not any(fits(tuple(values.shape), shape) for shape in shapes):
+        raise InputError(f"{name} must have shape {axes}, here {shapes[0]}, got {tuple(values.shape)}.")
 
 
 def _rows(values: Any) -> Any:

@@ -13,7 +13,8 @@ from tfxlm.layers.adaptable import Dense
 
 def last_position(mask: Any) -> Any:
     """Returns the last position of each row where `mask` (..., length) is True, int32 (...); 0 where it is nowhere."""
-    return ops.max(ops.where(mask, ops.arange(ops.shape(mask)[-1]), 0), axis=-1)
+    # With `initial` there may be no rows, as on a device that has nothing of a small batch.
+    return ops.max(ops.where(mask, ops.arange(ops.shape(mask)[-1]), 0), axis=-1, initial=0)
 
 
 class SequenceSummary(keras.layers.Layer):
@@ -25,18 +26,16 @@ class SequenceSummary(keras.layers.Layer):
     Args:
         dim: width of the hidden states.
         kind: "first", "last" or "mean" of the real positions ("first" of a row whose position 0 is masked is the first
-            one that is not), or "cls_index" for a given position (the last real one
-            when none is given).
+            one that is not), or "cls_index", which is "last": no class of the reference that summarises takes an index.
         projection_dim: width of the projection; None leaves the projection out.
         activation: after the projection: a function, or the name of a Keras activation; None for none.
         first_dropout, last_dropout: rates before the projection and after the activation.
-        over_padding: whether all kinds, and a missing `cls_index`, count padding as positions too.
+        over_padding: whether all kinds count padding as positions too.
         kernel_initializer: of the projection.
 
     Call arguments:
         hidden_states: (..., length, dim).
         mask: (..., length) boolean, True at real positions.
-        cls_index: (...) integers, the positions for kind "cls_index".
 
     Returns:
         (..., projection_dim or dim).
@@ -74,26 +73,22 @@ class SequenceSummary(keras.layers.Layer):
             self.summary.build((None, self.dim))
         self.built = True
 
-    def call(self, hidden_states: Any, mask: Any, cls_index: Any = None, training: bool | None = None) -> Any:
+    def call(self, hidden_states: Any, mask: Any, training: bool | None = None) -> Any:
         """Summarises; see the class."""
-        x = self._vector(hidden_states, ops.ones_like(mask) if self.over_padding else mask, cls_index)
+        x = self._vector(hidden_states, ops.ones_like(mask) if self.over_padding else mask)
         x = self.first_dropout(x, training=training)
         if self.summary is not None:
             x = self.summary(x)
         return self.last_dropout(self.activation(x), training=training)
 
-    def _vector(self, hidden_states: Any, mask: Any, cls_index: Any) -> Any:
+    def _vector(self, hidden_states: Any, mask: Any) -> Any:
         if self.kind == "mean":
             # The sum of a long sequence is past the precision of half types, and may be past their range.
             weights = ops.cast(mask, "float32")[..., None]
             count = ops.maximum(ops.sum(weights, axis=-2), 1)
             mean = ops.sum(ops.cast(hidden_states, "float32") * weights, axis=-2) / count
             return ops.cast(mean, hidden_states.dtype)
-        if self.kind == "first":
-            if self.over_padding:
-                return hidden_states[..., 0, :]
-            cls_index = ops.argmax(ops.cast(mask, "int32"), axis=-1)
-        elif self.kind == "last" or cls_index is None:
-            cls_index = last_position(mask)
-        index = ops.cast(cls_index, "int32")[..., None, None]
-        return ops.take_along_axis(hidden_states, index, axis=-2)[..., 0, :]
+        if self.kind == "first" and self.over_padding:
+            return hidden_states[..., 0, :]
+        place = ops.argmax(ops.cast(mask, "int32"), axis=-1) if self.kind == "first" else last_position(mask)
+        return ops.take_along_axis(hidden_states, ops.cast(place, "int32")[..., None, None], axis=-2)[..., 0, :]

@@ -78,9 +78,9 @@ class Labels:
         """
         if sample_weight is None:
             return {}
-        if isinstance(sample_weight, Mapping | list | tuple):
+        if isinstance(sample_weight, Mapping) or self._is_one_each(sample_weight, "sample_weight"):
             return self._by_argument(sample_weight, "sample_weight")
-        return dict.fromkeys(self.targets, sample_weight)
+        return dict.fromkeys(self.targets, _array(sample_weight))
 
     def by_output(self, values: Any, is_spread: bool = False) -> Any:
         """Names what `compile` was given for each output: by label, or in order.
@@ -103,9 +103,10 @@ class Labels:
     def _by_argument(self, values: Any, what: str) -> dict[str, Any]:
         if isinstance(values, Mapping):
             return {self._argument(name, what): value for name, value in values.items() if value is not None}
-        is_several = isinstance(values, list | tuple) and all(hasattr(value, "shape") for value in values)
-        if not is_several:
-            values = [values if hasattr(values, "shape") else np.asarray(values)]
+        if self._is_one_each(values, what):
+            values = [_array(value) for value in values]
+        else:
+            values = [_array(values)]
             if what == "y" and len(self.required) > 1 and tuple(values[0].shape[1:]) == (len(self.required),):
                 # A column for each label.
                 return {name: values[0][:, column] for column, name in enumerate(self.required)}
@@ -116,11 +117,31 @@ class Labels:
             )
         return dict(zip(self.targets, values, strict=False))
 
+    def _is_one_each(self, values: Any, what: str) -> bool:
+        """Whether it is a list with an array for each label, rather than one array."""
+        if not isinstance(values, list | tuple):
+            return False
+        if all(map(_has_axes, values)):
+            return True
+        # Nested lists are an array each where there are several labels. A column of weights is for all of them.
+        is_nested = all(isinstance(value, list | tuple) or _has_axes(value) for value in values)
+        return is_nested and len(self.targets) > 1 and (what == "y" or len(values) <= len(self.targets))
+
     def _argument(self, name: str, what: str) -> str:
         arguments = {output: argument for argument, output in self.targets.items()}
         if name not in self.targets and name not in arguments:
             raise InputError(f"{what} has no place for {name!r}. The model learns from: {', '.join(self.targets)}.")
         return arguments.get(name, name)
+
+
+def _array(value: Any) -> Any:
+    return value if hasattr(value, "shape") else np.asarray(value)
+
+
+def _has_axes(value: Any) -> bool:
+    """Whether it is an array or tensor, of one axis or more where that is known, and not one of numpy's numbers."""
+    shape = getattr(value, "shape", None)
+    return shape is not None and (getattr(shape, "rank", 1) is None or len(shape) > 0)
 
 
 def _copied(metric: Any) -> Any:

@@ -14,6 +14,7 @@ from keras import ops
 
 from tfxlm.backend import how_to_densify, to_int32
 from tfxlm.errors import ArgumentError, InputError
+from tfxlm.heads.labels import fits
 
 # Whether a dtype is of a kind, by what messages call the kind.
 KINDS: Mapping[str, Callable[[str], bool]] = {
@@ -225,12 +226,8 @@ def check_grid(inputs: dict[str, Any], config: Any) -> None:
         value = inputs.get(other)
         if value is None:
             continue
-        shape = tuple(value.shape)
-        fits = len(shape) == len(expected_shape) and all(
-            a is None or b is None or a == b for a, b in zip(shape, expected_shape, strict=True)
-        )
-        if not fits:
-            raise InputError(f"{other} must have shape {expected_shape}, as {name} has, got {shape}.")
+        if not fits(tuple(value.shape), expected_shape):
+            raise InputError(f"{other} must have shape {expected_shape}, as {name} has, got {tuple(value.shape)}.")
 
 
 def check_head_mask(head_mask: Any, num_layers: int, num_heads: int, is_pruned: bool = False) -> None:

@@ -43,6 +43,15 @@ class ModelOutput(dict):
             return None
         raise AttributeError(f"{type(self).__name__} has no output {name!r}. It has: {', '.join(self.fields)}.")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Attribute, key and position stay one; None leaves an output out, as it does when the object is made.
+        if name not in self.fields:
+            super().__setattr__(name, value)
+        elif value is None:
+            self.pop(name, None)
+        else:
+            self[name] = value
+
     def __getitem__(self, key: str | int | slice) -> Any:
         return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
 

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from tfxlm.checkpoints import LoadReport
 from tfxlm.configs import PreTrainedConfig
 from tfxlm.errors import ArgumentError, ConfigError
 from tfxlm.models.calls import gather_arguments, make_call, make_signature, merge, signed
@@ -123,7 +122,8 @@ class TFPreTrainedModel(StorableModel):
         """Gives layers of the backbone LoRA weights (Hu et al., 2021), and freezes its other layers.
 
         The head learns as before. Single layers have Keras's `enable_lora` too. Files of Keras keep the LoRA weights
-        apart, `save_pretrained` adds them to those they belong to.
+        apart, `save_pretrained` adds them to those they belong to. A compiled model must be compiled again, with a new
+        optimizer.
 
         Args:
             rank: of the LoRA weights.
@@ -137,6 +137,7 @@ class TFPreTrainedModel(StorableModel):
         """
         self.check_own_memory("get LoRA weights")
         enable_lora(self, self.base_model, rank, lora_alpha, layers)
+        self._forget_training()
 
     # Keras serialization
 
@@ -247,6 +248,3 @@ class TFPreTrainedModel(StorableModel):
             drop_remainder=shuffle if drop_remainder is None else drop_remainder,
             prefetch=prefetch,
         )
-
-
-__all__ = ["LoadReport", "TFPreTrainedModel"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -65,8 +66,9 @@ class StorableModel(AlterableModel):
 
         With `memory_map` nothing is read before it is needed, and what was read can be dropped again at any time: a
         model may be larger than memory, and several processes share one copy. That is for computing answers on the
-        CPU: such a model cannot be trained, quantized or given LoRA, and dense kernels are (out, in) in its variables.
-        `dtype` must be the file's. Tensors that do not start at a multiple of 64 bytes are copied (`report.copied`);
+        CPU: such a model cannot be trained, quantized, given LoRA or all weights anew, and dense kernels are (out, in)
+        in its variables. New values of embeddings and of a bias are memory of its own, and change no file. `dtype` must
+        be the file's. Tensors that do not start at a multiple of 64 bytes are copied (`report.copied`);
         `tfxlm.convert_checkpoint` and `save_pretrained` write files without such, where sizes allow it. The files must
         stay as they are while the model lives: one that gets shorter takes the process down.
 
@@ -122,6 +124,12 @@ class StorableModel(AlterableModel):
         """Makes the function that trains; see `keras.Model`."""
         self.check_own_memory("be trained")
         return super().make_train_function(force)
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Gives all variables new values; see `keras.Model`."""
+        # Dense kernels lie the other way round, which nothing would notice where they are square.
+        self.check_own_memory("take other weights")
+        super().set_weights(weights)
 
     def load_weights(self, filepath: str | Path, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Reads the weights from a file of Keras; see `keras.Model`."""

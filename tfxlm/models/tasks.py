@@ -117,6 +117,12 @@ class SequenceClassification(TaskModel):
 
     output_class: ClassVar[type[ModelOutput]] = TFSequenceClassifierOutput
 
+    def countable(self, name: str, labels: Any, output: Any) -> tuple[Any, Any]:
+        """All numbers count, -100 too, but for ids; see `OwnLossModel`."""
+        if self.config.num_labels == 1 and self.config.problem_type != "single_label_classification":
+            return labels, None
+        return super().countable(name, labels, output)
+
     def own_loss(self, labels: Mapping[str, Any], outputs: Mapping[str, Any], sample_weight: Any = None) -> Any:
         """Returns the mean loss of the problem that configuration and labels describe; see the class."""
         problem = problem_of(labels["labels"], self.config.num_labels, self.config.problem_type)
@@ -161,17 +167,17 @@ class MultipleChoice(TaskModel):
         return super().forward(return_dict, training, **arguments)
 
     def _flat(self, arguments: dict[str, Any], words: Any) -> dict[str, Any]:
-        rank = 3 if "input_ids" in arguments else 4
+        rank, axes = 3 if "input_ids" in arguments else 4, ("batch", "choices", "length", "dim")
         if len(words.shape) != rank:
             name = "input_ids" if rank == 3 else "inputs_embeds"
-            axes = "(batch, choices, length)" if rank == 3 else "(batch, choices, length, dim)"
-            raise InputError(f"{name} must have shape {axes}, got {tuple(words.shape)}.")
-        leading, flat = tuple(words.shape[:2]), dict(arguments)
+            raise InputError(f"{name} must have shape ({', '.join(axes[:rank])}), got {tuple(words.shape)}.")
+        flat = dict(arguments)
         for name, more in CHOICE_INPUTS.items():
             if name not in arguments:
                 continue
             value = arguments[name]
-            if name == "lengths" and len(value.shape) != 2:
+            given = tuple(value.shape)
+            if name == "lengths" and len(given) != 2:
                 warnings.warn(
                     "lengths must have shape (batch, choices) here, and is ignored otherwise, as transformers does. "
                     "Give attention_mask instead.",
@@ -179,11 +185,15 @@ class MultipleChoice(TaskModel):
                 )
                 del flat[name]
                 continue
-            if not fits(tuple(value.shape[:2]), leading) or len(value.shape) != 2 + more:
-                expected = ", ".join(("batch", "choices", "length", "dim")[: 2 + more])
+            if name in ("position_ids", "token_type_ids") and len(given) == 3 and 1 in given[:2]:
+                # The same for every row or choice, as scripts for `transformers` give them.
+                sources = (*(words if size == 1 else value for size in given[:2]), value)
+                value = ops.broadcast_to(value, [ops.shape(source)[axis] for axis, source in enumerate(sources)])
+            expected = tuple(words.shape[: 2 + more])
+            if len(given) != 2 + more or not fits(tuple(value.shape[: len(expected)]), expected):
                 raise InputError(
-                    f"{name} must have shape ({expected}), with the batch and choices of the words {leading}; "
-                    f"got {tuple(value.shape)}."
+                    f"{name} must have shape ({', '.join(axes[: 2 + more])}), here {expected}, as the words have, got "
+                    f"{given}."
                 )
             flat[name] = ops.reshape(value, (-1, *ops.shape(value)[2:]))
         return flat | {"num_choices": ops.shape(words)[1]}
@@ -207,9 +217,9 @@ SPAN_TARGETS = {"start_positions": "start_logits", "end_positions": "end_logits"
 
 class _Spans(TaskModel):
     def countable(self, name: str, labels: Any, output: Any) -> tuple[Any, Any]:
-        """Positions past the end do not count; see `OwnLossModel`."""
+        """Positions past the end do not count, and of what is no position all does; see `OwnLossModel`."""
         if name not in SPAN_TARGETS:
-            return super().countable(name, labels, output)
+            return labels, None
         return read_positions(labels, ops.shape(output)[1], name)
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.backend import num_replicas, shared_evenly, sum_over_replicas, with_mask
+from tfxlm.backend import IS_TENSORFLOW, num_replicas, shared_evenly, sum_over_replicas, with_mask
 from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, is_integer
 from tfxlm.layers import KeyValueCache
@@ -37,6 +37,12 @@ class OwnLossModel(keras.Model):
 
     labels: Labels = Labels({"labels": "logits"})
     positional_arguments: ClassVar[tuple[str, ...]] = ("input_ids",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Where there is a GPU, Keras would take XLA by itself. It computes padding, and compiles each length anew.
+        if IS_TENSORFLOW:
+            self.jit_compile = False
 
     def own_loss(self, labels: Mapping[str, Any], outputs: Mapping[str, Any], sample_weight: Any = None) -> Any:
         """Returns the loss of the class's task, a float32 scalar, as the reference computes it.
@@ -71,21 +77,21 @@ class OwnLossModel(keras.Model):
             labels: as they were given.
             output: what they belong to.
         """
-        if output.shape[-1] == 1:
-            return labels, None
         if is_integer(labels) and len(labels.shape) == len(output.shape) and labels.shape[-1] == 1:
             labels = labels[..., 0]
         if len(labels.shape) != len(output.shape) - 1:
             return labels, None
         # With an axis less they are ids, whatever their type.
         counts = ops.not_equal(labels, IGNORED_LABEL)
-        return ops.where(counts, labels, ops.zeros_like(labels)), counts
+        labels = ops.where(counts, labels, ops.zeros_like(labels))
+        # Beside a last axis of 1, Keras would take the mean over the axis before it.
+        return (labels[..., None] if output.shape[-1] == 1 else labels), counts
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Prepares training; see `keras.Model.compile`.
 
         Without a loss the model's own is used. Losses, metrics and their weights may be given in order, or by the name
-        of an output or of its label.
+        of an output or of its label. With TensorFlow, ``jit_compile="auto"`` is False on a GPU too.
         """
         arguments = _bound(keras.Model.compile, self, args, kwargs)
         loss = arguments.get("loss")
@@ -98,6 +104,8 @@ class OwnLossModel(keras.Model):
                 arguments[name] = self.labels.by_output(arguments[name], is_spread="metrics" in name)
         # Keras keeps what an earlier call gave and this one leaves out.
         self.loss = self._compile_loss = self._compile_metrics = None
+        if IS_TENSORFLOW and arguments.get("jit_compile", "auto") == "auto":
+            arguments["jit_compile"] = False
         super().compile(**arguments)
         fuse_updates(self.optimizer)
 

@@ -28,24 +28,28 @@ def projection(
     return Projection(dim or config.emb_dim, units, kernel_initializer=initializer, name=name, dtype=dtype)
 
 
-def sequence_summary(config: XLMConfig, dtype: keras.DTypePolicy) -> SequenceSummary:
-    """Makes the layer that takes one vector from a sequence, as the `summary_*` fields describe it."""
-    width = config.num_labels if config.summary_proj_to_labels else config.emb_dim
-    return SequenceSummary(
-        config.emb_dim,
-        kind=config.summary_type,
-        projection_dim=width if config.summary_use_proj else None,
-        activation=activation_named(config.summary_activation),
-        first_dropout=config.summary_first_dropout,
-        last_dropout=config.summary_last_dropout,
-        over_padding=config.summary_over_padding,
-        kernel_initializer=keras.initializers.RandomNormal(stddev=config.init_std),
-        name="sequence_summary",
-        dtype=dtype,
-    )
+class _WithSummary(TFXLMPreTrainedModel):
+    """A head that begins with one vector for each sequence."""
+
+    def make_layers(self, config: XLMConfig) -> None:
+        """Makes the body, and the layer that takes the vector as the `summary_*` fields describe it."""
+        super().make_layers(config)
+        width = config.num_labels if config.summary_proj_to_labels else config.emb_dim
+        self.sequence_summary = SequenceSummary(
+            config.emb_dim,
+            kind=config.summary_type,
+            projection_dim=width if config.summary_use_proj else None,
+            activation=activation_named(config.summary_activation),
+            first_dropout=config.summary_first_dropout,
+            last_dropout=config.summary_last_dropout,
+            over_padding=config.summary_over_padding,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=config.init_std),
+            name="sequence_summary",
+            dtype=self.dtype_policy,
+        )
 
 
-class TFXLMForSequenceClassification(SequenceClassification, TFXLMPreTrainedModel):
+class TFXLMForSequenceClassification(SequenceClassification, _WithSummary):
     """XLM with a classification or regression head on one vector per sequence.
 
     The vector is that of the first real position (`summary_type="first"`): position 0, or where attention_mask or left
@@ -83,17 +87,12 @@ class TFXLMForSequenceClassification(SequenceClassification, TFXLMPreTrainedMode
     architecture: ClassVar[str] = "XLMForSequenceClassification"
     positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, "labels", "training")
 
-    def make_layers(self, config: XLMConfig) -> None:
-        """Makes the body and the head."""
-        super().make_layers(config)
-        self.sequence_summary = sequence_summary(config, self.dtype_policy)
-
     def answer(self, hidden_states: Any, mask: Any, training: bool | None = None, **head: Any) -> dict[str, Any]:
         """Applies the head; see `TaskModel`."""
         return {"logits": self.sequence_summary(hidden_states, mask, training=training)}
 
 
-class TFXLMForMultipleChoice(MultipleChoice, TFXLMPreTrainedModel):
+class TFXLMForMultipleChoice(MultipleChoice, _WithSummary):
     """XLM that chooses one of several texts, such as the endings of a story.
 
     Args:
@@ -126,7 +125,6 @@ class TFXLMForMultipleChoice(MultipleChoice, TFXLMPreTrainedModel):
     def make_layers(self, config: XLMConfig) -> None:
         """Makes the body and the head."""
         super().make_layers(config)
-        self.sequence_summary = sequence_summary(config, self.dtype_policy)
         self.logits_proj = projection(config, 1, "logits_proj", self.dtype_policy, dim=self.sequence_summary.output_dim)
 
     def choice_scores(self, hidden_states: Any, mask: Any, training: bool | None = None) -> Any:
