@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,34 @@ def test_weights_of_tokens(family: Family, task: str) -> None:
     assert result["loss"] == pytest.approx((losses * each)[counts].sum() / counts.sum(), rel=1e-5)
     hits = (logits.argmax(-1) == ids)[counts]
     assert result["accuracy"] == pytest.approx((hits * each[counts]).sum() / each[counts].sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("task", ["ForCausalLM", "ForMaskedLM", "ForTokenClassification"])
+@pytest.mark.parametrize("shape", [(2, 1), (1, 4), (2,), (2, 3), (2, 4, 3), ()], ids=str)
+def test_labels_that_are_not_one_for_each_token(family: Family, task: str, shape: tuple[int, ...]) -> None:
+    model = BY_NAME[family.prefix + task].model()
+    labels, mask = np.ones(shape, int), np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
+    message = r"labels must have shape \(2, 4\), one for each position with logits, got " + re.escape(f"{shape}")
+    for given in ({"attention_mask": mask}, {"lengths": mask.sum(1)}, {}):
+        with pytest.raises(InputError, match=message):
+            model(ONES, labels=labels, **given)
+    if shape[:1] == (2,):
+        model.compile("sgd")
+        with pytest.raises(InputError, match=r"labels must have shape \(.*, 4\), one for each position"):
+            model.fit({"input_ids": ONES, "attention_mask": mask}, labels, verbose=0)
+
+
+def test_labels_whose_shape_a_graph_does_not_know(family: Family) -> None:
+    model = BY_NAME[family.prefix + "ForTokenClassification"].model()
+    specs = [tf.TensorSpec([None, None], tf.int32)] * 3
+    graph = tf.function(
+        lambda ids, mask, labels: model(ids, attention_mask=mask, labels=labels).loss, input_signature=specs
+    )
+    labels, mask = np.array([[1, 2, 0, 1], [0, 1, -100, -100]], np.int32), np.array([[1] * 4, [1, 1, 0, 0]], np.int32)
+    assert float(graph(ONES, mask, labels)) == pytest.approx(float(model(ONES, mask, labels=labels).loss), rel=1e-5)
+    for wrong in (labels[:, :1], labels[:1], labels[:, :3]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="labels must have shape"):
+            graph(ONES, mask, wrong)
 
 
 # What changes of layers reach

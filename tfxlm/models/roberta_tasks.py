@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from tfxlm.errors import ConfigError, InputError
-from tfxlm.heads.labels import IGNORED_LABEL
+from tfxlm.heads.labels import IGNORED_LABEL, token_places
 from tfxlm.heads.token_transform import TokenTransform
 from tfxlm.layers import Projection, SequenceSummary, TiedProjection
 from tfxlm.models.batches import Labels
@@ -45,16 +45,21 @@ class _LearnsAtPadding(TaskModel, RobertaModel):
     """
 
     def of_labels(self, labels: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the positions that have labels; see `TaskModel`."""
+        """Returns the positions that have labels; see `TaskModel`.
+
+        Raises:
+            InputError: when there is not one label for each token, of those that have one.
+        """
         words = inputs.get("input_ids", inputs.get("inputs_embeds"))
-        if words is None or any(name not in labels for name in self.labels.required):
+        is_grid = words is not None and len(words.shape) >= 2
+        if not is_grid or "positions_to_keep" in inputs or any(name not in labels for name in self.labels.required):
             return {}
-        places = self.learnable(labels, inputs).get("labels")
-        if places is None:
+        batch, length = ops.shape(words)[:2]
+        if "labels" not in labels:
             # Each position of a text is one that an answer may start at.
-            return {"needs": ops.ones(ops.shape(words)[:2], "bool")}
-        if "positions_to_keep" in inputs or len(places.shape) != 2:
-            return {}
+            return {"needs": ops.ones((batch, length), "bool")}
+        labels = {"labels": token_places(labels["labels"], batch, length)}
+        places = self.learnable(labels, inputs)["labels"]
         # A compiled loss takes labels as they were given.
         return {"needs": ops.not_equal(places, IGNORED_LABEL) | ops.not_equal(labels["labels"], IGNORED_LABEL)}
 
