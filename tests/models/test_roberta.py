@@ -87,6 +87,23 @@ def test_options_that_a_class_does_not_take(family: Family) -> None:
         cls(family.config, False, add_pooling_layer=True)
 
 
+def test_flags(family: Family, model: Any) -> None:
+    cls = type(model)
+    for options in ({"add_pooling_layer": "no"}, {"add_pooling_layer": 0}):
+        with pytest.raises(InputError, match=r"add_pooling_layer must be True or False, got ('no'|0)\."):
+            cls(family.config, **options)
+    with pytest.raises(InputError, match="add_pooling_layer must be True or False"):
+        cls(family.config, "no")
+    assert cls(family.config, np.bool_(False)).get_config()["add_pooling_layer"] is False
+    for name in ("use_cache", "output_attentions", "output_hidden_states", "return_dict", "training"):
+        with pytest.raises(InputError, match=f"{name} must be True or False, got 'no'"):
+            model(ONES, **{name: "no"})
+        with pytest.raises(InputError, match=f"{name} must be True or False, got 0"):
+            model({"input_ids": ONES, name: 0})
+    assert "attentions" in model(ONES, output_attentions=np.bool_(True))
+    assert "attentions" not in model(ONES, output_attentions=np.bool_(False))
+
+
 # Checkpoints of one task in models of another
 
 

@@ -39,6 +39,10 @@ TENSOR_ARGUMENTS: Mapping[str, str] = {
 }
 
 
+# The arguments that are True or False.
+FLAGS = ("use_cache", "output_attentions", "output_hidden_states", "return_dict", "training")
+
+
 def make_signature(positional: Sequence[str], keyword_only: Sequence[str] = ()) -> inspect.Signature:
     """Makes the signature of a model's ``call`` (without self) from the names of its arguments."""
     parameters = [
@@ -62,10 +66,22 @@ def gather_arguments(
 
     Raises:
         ArgumentError: see `bind` and `spread_first`.
-        InputError: see `to_tensor`.
+        InputError: see `flag` and `to_tensor`.
     """
     arguments = spread_first(signature, bind(signature, args, kwargs), rank)
-    return {name: to_tensor(name, value) for name, value in arguments.items() if value is not None}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return {name: flag(name, value) if name in FLAGS else to_tensor(name, value) for name, value in given.items()}
+
+
+def flag(name: str, value: Any) -> bool:
+    """Returns an argument that is True or False.
+
+    Raises:
+        InputError: when it is anything else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} must be True or False, got {value!r:.80}.")
+    return bool(value)
 
 
 def make_call(signature: inspect.Signature) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -14,6 +14,7 @@ from tfxlm.heads.labels import IGNORED_LABEL, token_places
 from tfxlm.heads.token_transform import TokenTransform
 from tfxlm.layers import Projection, SequenceSummary, TiedProjection
 from tfxlm.models.batches import Labels
+from tfxlm.models.calls import flag
 from tfxlm.models.outputs import (
     ModelOutput,
     TFBaseModelOutputWithPoolingAndCrossAttentions,
@@ -77,6 +78,9 @@ class RobertaWithoutHead(RobertaModel):
     def backbone_options(self) -> dict[str, Any]:
         """Further arguments of the backbone."""
         return {"add_pooling_layer": True, **self.options}
+
+    def _options_of_layers(self, args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: flag(name, value) for name, value in super()._options_of_layers(args, options).items()}
 
     def forward(self, return_dict: bool | None = None, **inputs: Any) -> Any:
         """Computes the outputs; see the class."""
