@@ -31,8 +31,14 @@ for _place in [place for place in PLACES if "layer.1" in place]:
     PLACES[_place.replace("layer.1", "layer.0")] = [ours.replace("block_1", "block_0") for ours in PLACES[_place]]
 
 SHAPE: dict[str, Any] = {
-    **{"vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
-    **{"is_decoder": True, "add_cross_attention": True, "num_labels": 2},
+    "vocab_size": 30,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "is_decoder": True,
+    "add_cross_attention": True,
+    "num_labels": 2,
 }
 RATES = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.2, "classifier_dropout": 0.3}
 

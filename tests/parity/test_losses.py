@@ -30,7 +30,6 @@ from tests.parity.reference import (
 from tfxlm.models.loading import weights_by_path
 
 
-
 def trained_in(place: int, name: str) -> list[int]:
     """The configurations that a class is trained in: others for each, so that together they see all options.
 
