@@ -208,6 +208,11 @@ def _to_array(name: str, kind: str, value: Sequence[Any]) -> np.ndarray:
         ) from error
 
 
+def words_of(arguments: Mapping[str, Any]) -> Any:
+    """Returns the ids or the embeddings among the arguments of a call; None where it has neither."""
+    return arguments.get("input_ids", arguments.get("inputs_embeds"))
+
+
 def check_grid(inputs: dict[str, Any], config: Any) -> None:
     """Checks that the inputs are there and lie on one (batch, length) grid, as far as shapes are known.
 

@@ -22,6 +22,7 @@ from tfxlm.layers import (
 from tfxlm.models.backbone import Backbone
 from tfxlm.models.backbone_model import BackboneModel
 from tfxlm.models.cached_calls import fitted, slots_for
+from tfxlm.models.calls import words_of
 
 
 class RobertaBackbone(Backbone):
@@ -161,7 +162,7 @@ class RobertaModel(BackboneModel):
         Where nothing says whether to return a cache, `config.use_cache` does, but only for calls outside graphs and
         training: `fit`, `predict` and exported functions would carry keys and values that nobody reads.
         """
-        words = inputs.get("input_ids", inputs.get("inputs_embeds"))
+        words = words_of(inputs)
         if words is not None and len(words.shape) >= 2:
             if use_cache is None and not inputs.get("training") and "past_key_values" in self.signature.parameters:
                 use_cache = (is_concrete(words) and self.config.use_cache) or None

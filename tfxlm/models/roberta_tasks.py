@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.errors import ConfigError, InputError
+from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, token_places
 from tfxlm.heads.token_transform import TokenTransform
 from tfxlm.layers import Projection, SequenceSummary, TiedProjection
 from tfxlm.models.batches import Labels
-from tfxlm.models.calls import flag
+from tfxlm.models.calls import flag, words_of
 from tfxlm.models.outputs import (
     ModelOutput,
     TFBaseModelOutputWithPoolingAndCrossAttentions,
@@ -51,7 +51,7 @@ class _LearnsAtPadding(TaskModel, RobertaModel):
         Raises:
             InputError: when there is not one label for each token, of those that have one.
         """
-        words = inputs.get("input_ids", inputs.get("inputs_embeds"))
+        words = words_of(inputs)
         is_grid = words is not None and len(words.shape) >= 2
         if not is_grid or "positions_to_keep" in inputs or any(name not in labels for name in self.labels.required):
             return {}
@@ -98,11 +98,7 @@ class RobertaLanguageModeling(_LearnsAtPadding, LanguageModeling):
 
     def make_layers(self, config: Any) -> None:
         """Makes the body and the head."""
-        if not config.tie_word_embeddings:
-            raise ConfigError(
-                "tie_word_embeddings=False asks for an output layer with a kernel of its own, which "
-                f"{type(self).__name__} does not have. Use a config with tie_word_embeddings=True."
-            )
+        self.check_tied(config)
         super().make_layers(config)
         self.lm_transform = TokenTransform(
             config.hidden_size,
@@ -271,7 +267,3 @@ class RobertaForQuestionAnswering(_LearnsAtPadding, SpanQuestionAnswering):
         """Makes the body and the head."""
         super().make_layers(config)
         self.qa_outputs = projection(self, 2, "qa_outputs")
-
-    def span_scores(self, hidden_states: Any) -> Any:
-        """(batch, length, dim) -> (batch, length, 2)."""
-        return self.qa_outputs(hidden_states)
