@@ -14,6 +14,8 @@ import tfxlm
 
 ROOT = Path(tfxlm.__file__).parent
 MAX_LINES = 400
+# Of a family's own files and of its body, beside docstrings and comments.
+MAX_CODE_OF_A_FAMILY = 150
 
 # A module imports only from lines above its own; modules on one line do not import each other.
 LINES = (
@@ -165,6 +167,26 @@ def test_packages_have_no_import_cycles() -> None:
 def test_files_are_short_and_have_a_subject(file: str) -> None:
     assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= MAX_LINES
     assert not any("util" in part or part in ("helpers.py", "common.py", "misc.py") for part in Path(file).parts)
+
+
+def code_lines(text: str) -> int:
+    """The lines with code, none of which are docstrings and comments."""
+    documented: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            documented.update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    lines = [line.strip() for number, line in enumerate(text.splitlines(), 1) if number not in documented]
+    return sum(1 for line in lines if line and not line.startswith("#"))
+
+
+def test_what_counts_as_code() -> None:
+    text = '"""A module."""\n\n# Why.\nx = 1\n\ndef f():\n    """One.\n\n    Two.\n    """\n    return x\n'
+    assert code_lines(text) == 3
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith(("models/xlm", "models/roberta_backbone"))])
+def test_what_is_particular_to_a_family_is_short(file: str) -> None:
+    assert code_lines((ROOT / file).read_text(encoding="utf-8")) <= MAX_CODE_OF_A_FAMILY
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -195,6 +195,18 @@ def test_integers_of_numpy_become_those_of_python() -> None:
         small(vocab_size=np.float64(30))
 
 
+def test_numbers_and_flags_of_numpy_become_those_of_python() -> None:
+    config = small(dropout=np.float32(0.25), layer_norm_eps=np.float64(1e-6), causal=np.bool_(True), note=np.float16(2))
+    plain = small(dropout=0.25, layer_norm_eps=1e-6, causal=True, note=2.0)
+    assert config == plain and json.dumps(config.to_dict()) == json.dumps(plain.to_dict())
+    assert (type(config.dropout), type(config.causal)) == (float, bool)
+    for value in (np.float32(1.5), np.bool_(True), np.float32("nan"), np.array(0.1)):
+        with pytest.raises(ConfigError, match=r"dropout must be a number in \[0, 1\)"):
+            small(dropout=value)
+    with pytest.raises(ConfigError, match="causal must be True or False"):
+        small(causal=np.int64(1))
+
+
 def test_fields_of_a_file_may_have_any_name(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "xlm", "self": 1, "values": 2}', encoding="utf-8")
     config = XLMConfig.from_pretrained(tmp_path)

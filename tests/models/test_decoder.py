@@ -103,6 +103,96 @@ def test_a_mask_of_all_tokens_counts_for_those_in_the_cache_too(decoder: Any, in
     np.testing.assert_allclose(decoder(ids[:, 1:], mask, past_key_values=unmasked).logits, expected, atol=2e-5)
 
 
+def test_going_back_with_a_mask_of_all_tokens(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
+    """As wide as the tokens up to the new ones, wherever the cache ends."""
+    ids, mask = np.array([[5, 6, 7, 8, 9]] * 3), np.array([[1, 1, 1, 1, 1], [0, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
+    encoder = {name: value for name, value in inputs.items() if name.startswith("encoder_")}
+    past = decoder(ids, mask, **encoder).past_key_values
+    changed = np.concatenate([ids[:, :3], ids[:, 3:] + 4], axis=1)
+    expected = np.asarray(decoder(changed, mask, **encoder).logits)[:, 3:]
+    for position in (3, np.array([3, 4])):
+        found = decoder(changed[:, 3:], mask, past_key_values=past, cache_position=position)
+        np.testing.assert_allclose(found.logits, expected, atol=2e-5)
+        assert int(found.past_key_values.length) == 5
+    with pytest.raises(InputError, match=r"the 2 new tokens, or as these and the 3 in the cache together; got .*3, 7"):
+        decoder(changed[:, 3:], np.ones((3, 7)), past_key_values=past, cache_position=3)
+    with pytest.raises(InputError, match="cache_position must be an integer, the slot of the first new token"):
+        decoder(changed[:, 3:], mask, past_key_values=past, cache_position=np.ones((1, 2), int))
+
+
+def test_a_mask_over_slots_that_were_skipped(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
+    """Nothing is there, whatever the mask says."""
+    encoder = {name: value for name, value in inputs.items() if name.startswith("encoder_")}
+    past = decoder(np.array([[5, 6]] * 3), **encoder).past_key_values
+    rest = np.array([[8, 9]] * 3)
+    expected = decoder(rest, past_key_values=past).logits
+    found = decoder(rest, np.ones((3, 6)), past_key_values=past, cache_position=4).logits
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("width", [None, 6])
+@pytest.mark.parametrize("new", [None, 4])
+def test_masks_of_all_tokens_in_graphs(
+    decoder: Any, inputs: dict[str, np.ndarray], width: int | None, new: int | None
+) -> None:
+    """Their width may be known only when the graph runs; then it is checked."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    encoder = {name: value for name, value in inputs.items() if name.startswith("encoder_")}
+    expected, real = np.asarray(decoder(ids, mask, **encoder).logits)[:, 2:], mask[:, 2:] == 1
+    past = decoder(ids[:, :2], mask[:, :2], **encoder).past_key_values
+    specs = [tf.TensorSpec([None, new], tf.int32), tf.TensorSpec([None, width], tf.int32)]
+    step = tf.function(
+        lambda ids, mask, past: decoder(ids, mask, past_key_values=past).logits,
+        input_signature=[*specs, tf.nest.map_structure(tf.TensorSpec.from_tensor, past)],
+    )
+    for given in (mask,) if width else (mask, mask[:, 2:]):
+        found = step(ids[:, 2:], given, past)
+        np.testing.assert_allclose(np.asarray(found)[real], expected[real], atol=2e-5)
+    longer = decoder(ids[:, 2:3], past_key_values=past).past_key_values
+    with pytest.raises(tf.errors.InvalidArgumentError, match="attention_mask must be as wide as the"):
+        step(ids[:, 2:], mask, longer)
+    if width is None:
+        for wrong in (mask[:, :5], mask[:, :3], np.ones((3, 9), np.int32)):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="attention_mask must be as wide as the"):
+                step(ids[:, 2:], wrong, past)
+
+
+def test_calls_longer_than_the_longest_text(family: Family) -> None:
+    """Padding has no position, so it may make a call longer than there are positions, with a cache as without."""
+    model = perturb(family.cls("Model")(family.config_of("Model", is_decoder=True)))
+    ids = np.array([[5] * 18 + [model.config.pad_index] * 4])
+    expected = model(ids, use_cache=False)
+    outputs = model(ids)
+    assert outputs.past_key_values.max_length == 22
+    np.testing.assert_allclose(outputs[0][:, :18], expected[0][:, :18], atol=2e-5)
+    relative = family.cls("Model")(family.config_of("Model", is_decoder=True, position_embedding_type="relative_key"))
+    with pytest.raises(InputError, match="A sequence of 23 tokens is longer than max_position_embeddings = 22"):
+        relative(np.full((1, 23), 5))
+
+
+def test_caches_that_nobody_asked_for_grow(family: Family) -> None:
+    """They are made for a call and some more tokens, not for as many as there are positions."""
+    config = family.config_of("ForCausalLM", use_cache=True, max_position_embeddings=502)
+    model = perturb(family.cls("ForCausalLM")(config))
+    ids = np.random.default_rng(0).integers(4, 37, (2, 200))
+    expected = np.asarray(model(ids, use_cache=False).logits)
+    cache, start, sizes = None, 0, []
+    for end in (100, 150, 195, 200):
+        outputs = model(ids[:, start:end], np.ones((2, end)), past_key_values=cache)
+        np.testing.assert_allclose(outputs.logits, expected[:, start:end], atol=5e-5)
+        cache, start = outputs.past_key_values, end
+        sizes.append(cache.max_length)
+    assert sizes == [192, 192, 320, 320]
+    assert model(np.full((1, 490), 5)).past_key_values.max_length == 500
+    again = model(ids[:, 120:], past_key_values=cache.truncated(120).take([0, 1]))
+    np.testing.assert_allclose(again.logits, expected[:, 120:], atol=5e-5)
+    # A cache that was asked for has the slots that it was asked for.
+    with pytest.raises(InputError, match="100 new tokens from slot 0 on do not fit into the 64 slots"):
+        model(ids[:, :100], past_key_values=model.make_cache(2, 64))
+    graph = tf.function(lambda ids: model(ids, use_cache=True).past_key_values)
+    assert graph(tf.constant(ids[:, :5])).max_length == 500
+
+
 @pytest.mark.parametrize("shape", [(3, 50), (3, 2), (3, 3), (3, 6)])
 def test_a_mask_of_another_width_is_refused(
     decoder: Any, inputs: dict[str, np.ndarray], shape: tuple[int, ...]
@@ -189,6 +279,15 @@ def test_bad_memories(decoder: Any, inputs: dict[str, np.ndarray]) -> None:
             decoder(own, encoder_hidden_states=wrong)
     with pytest.raises(InputError, match=r"encoder_attention_mask must have shape \(3, 5\), as encoder_hidden"):
         decoder(own, encoder_hidden_states=states, encoder_attention_mask=np.ones((3, 4)))
+    past = decoder(inputs).past_key_values
+    next_ids = inputs["input_ids"][:, :1]
+    for wrong in (states[..., :8], states[:, 0], states[:2]):
+        with pytest.raises(InputError, match=shapes):
+            decoder(next_ids, past_key_values=past, encoder_hidden_states=wrong)
+    with pytest.raises(InputError, match=r"encoder_attention_mask must have shape \(3, 5\), as encoder_hidden"):
+        decoder(next_ids, past_key_values=past, encoder_hidden_states=states, encoder_attention_mask=np.ones((3, 4)))
+    with pytest.raises(InputError, match=r"of 4 positions are not those in the cache, which have 5\..* a new cache"):
+        decoder(next_ids, past_key_values=past, encoder_hidden_states=states[:, :4])
     with pytest.raises(InputError, match="encoder_hidden_states must be floating point numbers, got int"):
         decoder(own, encoder_hidden_states=states.astype(int))
     with pytest.raises(InputError, match="labels are for the logits of all positions"):

@@ -157,6 +157,10 @@ def test_a_function_as_activation(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot hold hidden_act=<function .*save its weights alone \(model\.save_w"):
         model.save_pretrained(tmp_path)
     assert not list(tmp_path.iterdir())
+    (tmp_path / "whole.keras").write_bytes(b"the file of another model")
+    with pytest.raises(ConfigError, match=r"cannot hold hidden_act=<function"):
+        model.save(tmp_path / "whole.keras")
+    assert (tmp_path / "whole.keras").read_bytes() == b"the file of another model"
     model.save_weights(tmp_path / "own.weights.h5")
     again, named = TFXLMRobertaModel(config), TFXLMRobertaModel(config.replace(hidden_act="relu"))
     for other in (again, named):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,23 @@ def test_options_that_a_class_does_not_take(family: Family) -> None:
         other(family.config, add_pooling_layer=False)
     with pytest.raises(ArgumentError, match="Given twice, by position and by name: add_pooling_layer"):
         cls(family.config, False, add_pooling_layer=True)
+
+
+def test_flags(family: Family, model: Any) -> None:
+    cls = type(model)
+    for options in ({"add_pooling_layer": "no"}, {"add_pooling_layer": 0}):
+        with pytest.raises(InputError, match=r"add_pooling_layer must be True or False, got ('no'|0)\."):
+            cls(family.config, **options)
+    with pytest.raises(InputError, match="add_pooling_layer must be True or False"):
+        cls(family.config, "no")
+    assert cls(family.config, np.bool_(False)).get_config()["add_pooling_layer"] is False
+    for name in ("use_cache", "output_attentions", "output_hidden_states", "return_dict", "training"):
+        with pytest.raises(InputError, match=f"{name} must be True or False, got 'no'"):
+            model(ONES, **{name: "no"})
+        with pytest.raises(InputError, match=f"{name} must be True or False, got 0"):
+            model({"input_ids": ONES, name: 0})
+    assert "attentions" in model(ONES, output_attentions=np.bool_(True))
+    assert "attentions" not in model(ONES, output_attentions=np.bool_(False))
 
 
 # Checkpoints of one task in models of another
@@ -239,6 +257,34 @@ def test_weights_of_tokens(family: Family, task: str) -> None:
     assert result["loss"] == pytest.approx((losses * each)[counts].sum() / counts.sum(), rel=1e-5)
     hits = (logits.argmax(-1) == ids)[counts]
     assert result["accuracy"] == pytest.approx((hits * each[counts]).sum() / each[counts].sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("task", ["ForCausalLM", "ForMaskedLM", "ForTokenClassification"])
+@pytest.mark.parametrize("shape", [(2, 1), (1, 4), (2,), (2, 3), (2, 4, 3), ()], ids=str)
+def test_labels_that_are_not_one_for_each_token(family: Family, task: str, shape: tuple[int, ...]) -> None:
+    model = BY_NAME[family.prefix + task].model()
+    labels, mask = np.ones(shape, int), np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
+    message = r"labels must have shape \(2, 4\), one for each position with logits, got " + re.escape(f"{shape}")
+    for given in ({"attention_mask": mask}, {"lengths": mask.sum(1)}, {}):
+        with pytest.raises(InputError, match=message):
+            model(ONES, labels=labels, **given)
+    if shape[:1] == (2,):
+        model.compile("sgd")
+        with pytest.raises(InputError, match=r"labels must have shape \(.*, 4\), one for each position"):
+            model.fit({"input_ids": ONES, "attention_mask": mask}, labels, verbose=0)
+
+
+def test_labels_whose_shape_a_graph_does_not_know(family: Family) -> None:
+    model = BY_NAME[family.prefix + "ForTokenClassification"].model()
+    specs = [tf.TensorSpec([None, None], tf.int32)] * 3
+    graph = tf.function(
+        lambda ids, mask, labels: model(ids, attention_mask=mask, labels=labels).loss, input_signature=specs
+    )
+    labels, mask = np.array([[1, 2, 0, 1], [0, 1, -100, -100]], np.int32), np.array([[1] * 4, [1, 1, 0, 0]], np.int32)
+    assert float(graph(ONES, mask, labels)) == pytest.approx(float(model(ONES, mask, labels=labels).loss), rel=1e-5)
+    for wrong in (labels[:, :1], labels[:1], labels[:, :3]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="labels must have shape"):
+            graph(ONES, mask, wrong)
 
 
 # What changes of layers reach

@@ -144,7 +144,7 @@ def test_causal_models_do_not_look_ahead(config: XLMConfig) -> None:
     ("cls", "changes", "message"),
     [
         (TFXLMForQuestionAnsweringSimple, {"num_labels": 3}, "scores starts and ends, so num_labels must be 2; got 3"),
-        (TFXLMWithLMHeadModel, {"tie_word_embeddings": False}, "a kernel of its own, which XLM does not have"),
+        (TFXLMWithLMHeadModel, {"tie_word_embeddings": False}, "a kernel of its own, which TFXLMWithLM"),
         (TFXLMForSequenceClassification, {"summary_activation": "geluu"}, r"summary_activation must be .*'geluu'"),
     ],
 )  # fmt: skip

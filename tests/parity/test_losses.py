@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 import torch
 
-from tests.parity.classes import WITH_LOSS, named
+from tests.parity.classes import KINDS, LANGUAGE_MODELS, WITH_LOSS, named
 from tests.parity.reference import (
     CASES,
     GRADIENT_FLOOR,
@@ -29,11 +29,25 @@ from tests.parity.reference import (
 )
 from tfxlm.models.loading import weights_by_path
 
-# The configurations that each class is trained in: others for each, so that together they see all options.
+
+def trained_in(place: int, name: str) -> list[int]:
+    """The configurations that a class is trained in: others for each, so that together they see all options.
+
+    Language models, of which all others are made, are trained with absolute positions in any case.
+    """
+    absolute = [index for index in range(place, place + 3) if has_absolute_positions(name, index)]
+    return [place] if name not in LANGUAGE_MODELS else sorted({place, *absolute[:1]})
+
+
+def has_absolute_positions(name: str, index: int) -> bool:
+    config = KINDS[name].family.random_config(np.random.default_rng(0), index)
+    return config.get("position_embedding_type", "absolute") == "absolute"
+
+
 TRAINED = [
     pytest.param(name, index, id=f"{name}-{index}")
     for place, name in enumerate(WITH_LOSS)
-    for index in (range(20) if SWEEP else [place])
+    for index in (range(20) if SWEEP else trained_in(place, name))
 ]
 # Those whose summary is of kind "first", which padding on the right does not change.
 FIRST = range(0, 200 if SWEEP else 12, 4)
@@ -120,6 +134,12 @@ def test_gradients(case: Case) -> None:
             assert difference <= TOLERANCE * size + GRADIENT_FLOOR, f"{name}: {difference:.3g} of {size:.3g}"
         # A table of positions that nothing looks at is not trained here.
         assert all(p.grad is None for name, p in parameters.items() if name not in seen), set(reference) - seen
+
+
+def test_which_positions_are_trained() -> None:
+    trained = {(param.values[0], has_absolute_positions(*param.values)) for param in TRAINED}
+    assert {(name, True) for name in LANGUAGE_MODELS} <= trained
+    assert any(not absolute for _, absolute in trained)
 
 
 @pytest.mark.parametrize("name, index", TRAINED)

@@ -34,7 +34,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Both:
 
 
 def news(name: str) -> list[str]:
-    return (DATA / "parallel" / f"ntrex.{name}.txt").read_text(encoding="utf-8").split("\n")
+    """The lines of a file. Not `splitlines`: characters that it takes for ends of lines stand in texts."""
+    return (DATA / "parallel" / f"ntrex.{name}.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def short(name: str) -> list[list[str]]:

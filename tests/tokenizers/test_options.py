@@ -63,8 +63,14 @@ def test_pieces_are_cased(tmp_path: Path) -> None:
     folder = write_trained(tmp_path, do_lower_case=True)  # which has no effect in `transformers` either
     tokenizer = XLMRobertaTokenizer.from_pretrained(folder, do_lower_case=False)
     assert tokenizer.tokenize("Hello") == XLMRobertaTokenizer(trained()).tokenize("Hello")
-    with pytest.raises(ArgumentError, match=r"do_lower_case=True is not something .* The pieces have capital letters"):
+    message = r"do_lower_case=True is not something that {} can do\. The pieces have capital letters"
+    with pytest.raises(ArgumentError, match=message.format("from_pretrained")):
         XLMRobertaTokenizer.from_pretrained(folder, do_lower_case=True)
+    with pytest.raises(ArgumentError, match=message.format("XLMRobertaTokenizer")):
+        XLMRobertaTokenizer(trained(), do_lower_case=True)
+    assert "do_lower_case" not in XLMRobertaTokenizer(trained(), do_lower_case=False).settings
+    with pytest.warns(UserWarning, match=r"has do_lower_case=True, which has no effect, .* lower-case the texts"):
+        assert XLMRobertaTokenizer.from_pretrained(folder).tokenize("Hello") == tokenizer.tokenize("Hello")
 
 
 @pytest.mark.parametrize("loader", [XLMTokenizer, AutoTokenizer])

@@ -283,6 +283,35 @@ def test_missing_and_foreign_files(folder: Path) -> None:
         XLMRobertaTokenizer(trained(), lang2id={"en": 0})
 
 
+@pytest.mark.parametrize("value", [123, {}, [], 1.5, True])
+def test_what_is_no_file(value: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"vocab_file should be a path, or the content of the file as bytes, but is a "
+    ):
+        XLMRobertaTokenizer(value)
+    with pytest.raises(InputError, match=r"tokenizer_file should be a path, but is a "):
+        XLMRobertaTokenizer(tokenizer_file=value)
+
+
+def test_contents_and_two_files(folder: Path) -> None:
+    expected = XLMRobertaTokenizer(trained())("the world")
+    for content in (bytearray(trained()), memoryview(trained())):
+        assert XLMRobertaTokenizer(content)("the world") == expected
+    path = folder / "sentencepiece.bpe.model"
+    with pytest.raises(InputError, match=r"two forms of the same pieces\. Pass one of them"):
+        XLMRobertaTokenizer(path, tokenizer_file=folder / "tokenizer.json")
+    other = folder.parent / "tokenizer.json"
+    other.write_text(json.dumps(unigram_content(a=-1.0)), encoding="utf-8")
+    named = XLMRobertaTokenizer.from_pretrained(folder, tokenizer_file=other)
+    assert named.get_vocab() == XLMRobertaTokenizer(tokenizer_file=other).get_vocab()
+
+
+@pytest.mark.parametrize("tokens", [None, 5, b"the", {"the": 1}])
+def test_what_are_no_tokens(tokenizer: XLMRobertaTokenizer, tokens: Any) -> None:
+    with pytest.raises(InputError, match="Tokens should be a str or a list of str, but are "):
+        tokenizer.convert_tokens_to_ids(tokens)
+
+
 def test_names_of_tokens_among_the_pieces() -> None:
     """A model's own pieces of those names have ids that nothing has; the names are those of the tokens."""
     model = trained(user_defined_symbols="<mask>,<pad>")

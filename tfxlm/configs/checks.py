@@ -6,6 +6,8 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from tfxlm.errors import ConfigError
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -41,8 +43,13 @@ def is_int(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is an integer or a float; True and False are not."""
-    return is_int(value) or isinstance(value, float)
+    """Whether `value` is a real number, one of numpy too; True and False are not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def is_flag(value: Any) -> bool:
+    """Whether `value` is True or False, those of numpy too."""
+    return isinstance(value, bool | np.bool_)
 
 
 def one_of(*choices: Any) -> Rule:
@@ -56,7 +63,7 @@ OPTIONAL_INDEX = (lambda value: value is None or (is_int(value) and value >= 0))
 RATE = (lambda value: is_number(value) and 0 <= value < 1), "a number in [0, 1)"
 NOT_NEGATIVE = (lambda value: is_number(value) and 0 <= value < _LARGEST_FLOAT), "a finite number of 0 or more"
 POSITIVE_NUMBER = (lambda value: is_number(value) and 0 < value < _LARGEST_FLOAT), "a finite number above 0"
-FLAG = (lambda value: isinstance(value, bool)), "True or False"
+FLAG = is_flag, "True or False"
 OPTIONAL_RATE = (lambda value: value is None or RATE[0](value)), "a number in [0, 1), or None"
 OPTIONAL_NAMES = (
     (lambda value: value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))),

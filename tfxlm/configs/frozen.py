@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from tfxlm.configs.checks import is_int
+from tfxlm.configs.checks import is_flag, is_int, is_number
 from tfxlm.errors import ConfigError
 
 
@@ -39,13 +39,17 @@ class FrozenList(list):
 def frozen(value: Any) -> Any:
     """Returns a copy of dicts and lists, nested ones too, that cannot be changed; anything else as it is.
 
-    Integers of numpy become those of Python, as JSON holds no others.
+    Numbers and flags of numpy become those of Python, as JSON holds no others.
     """
     if isinstance(value, Mapping):
         return FrozenDict({key: frozen(item) for key, item in value.items()})
     if isinstance(value, list):
         return FrozenList(map(frozen, value))
-    return int(value) if is_int(value) else value
+    if is_flag(value):
+        return bool(value)
+    if is_int(value):
+        return int(value)
+    return float(value) if is_number(value) else value
 
 
 def thawed(value: Any) -> Any:

@@ -40,8 +40,8 @@ def pop_hub_options(options: dict[str, Any]) -> dict[str, Any]:
     return hub
 
 
-def pop_limited(options: dict[str, Any], limits: Limits) -> None:
-    """Takes out of `options` what is understood with some values only.
+def pop_limited(options: dict[str, Any], limits: Limits, owner: str = "from_pretrained") -> None:
+    """Takes out of `options`, those of `owner`, what is understood with some values only.
 
     Raises:
         ArgumentError: when an option has another value; it says the way out.
@@ -50,4 +50,4 @@ def pop_limited(options: dict[str, Any], limits: Limits) -> None:
         value = options.pop(name, None)
         # Arrays and the like are compared with nothing.
         if value is not None and not any(type(value) is type(known) and value == known for known in accepted):
-            raise ArgumentError(f"{name}={value!r} is not something that from_pretrained can do. {way_out}")
+            raise ArgumentError(f"{name}={value!r} is not something that {owner} can do. {way_out}")

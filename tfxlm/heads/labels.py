@@ -25,6 +25,36 @@ def is_integer(labels: Any) -> bool:
     return keras.backend.is_int_dtype(keras.backend.standardize_dtype(labels.dtype))
 
 
+def token_places(labels: Any, batch: Any, length: Any) -> Any:
+    """Checks that there is one label for each token.
+
+    Args:
+        labels: of any shape.
+        batch, length: of the tokens, numbers or, where a graph does not know them yet, int32 scalars.
+
+    Returns:
+        The labels.
+
+    Raises:
+        InputError: when their shape is another (where a graph learns it only when it runs, see
+            `tfxlm.backend.check_range`).
+    """
+    grid = (batch, length)
+    expected = tuple(size if isinstance(size, int) else None for size in grid)
+    message = f"labels must have shape {expected}, one for each position with logits"
+    if not fits(tuple(labels.shape), expected):
+        raise InputError(f"{message}, got {tuple(labels.shape)}.")
+    pairs = list(zip(ops.shape(labels), grid, strict=True))
+    # Keras asks for output shapes with tensors whose sizes are None.
+    sizes = [size for pair in pairs for size in pair]
+    if any(size is None for size in sizes) or all(isinstance(size, int) for size in sizes):
+        return labels
+    differences = [found - size for found, size in pairs]
+    # Zeros: what makes the check a part of the graph.
+    zeros = check_range(ops.stack(differences), 1, f"{message}, but the inputs have another.")
+    return labels + ops.cast(ops.sum(zeros), labels.dtype)
+
+
 def checked_ids(labels: Any, limit: Any, name: str, hint: str = "") -> Any:
     """Checks labels that are ids.
 

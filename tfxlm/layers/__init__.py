@@ -5,7 +5,7 @@ from tfxlm.layers.adaptable import Dense, Embedding, file_layout
 from tfxlm.layers.adaptive_softmax import AdaptiveSoftmax
 from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.block import TransformerBlock
-from tfxlm.layers.cache import CacheStep, KeyValueCache, LayerCache, make_cache
+from tfxlm.layers.cache import CacheStep, GrowingCache, KeyValueCache, LayerCache, first_slot, make_cache
 from tfxlm.layers.embeddings import EmbeddingTable, TransformerEmbeddings
 from tfxlm.layers.encoder import Encoded, TransformerEncoder
 from tfxlm.layers.feed_forward import FeedForward
@@ -30,6 +30,7 @@ __all__ = [
     "EmbeddingTable",
     "Encoded",
     "FeedForward",
+    "GrowingCache",
     "KeyValueCache",
     "LayerCache",
     "LayerMemory",
@@ -51,6 +52,7 @@ __all__ = [
     "choose_rows",
     "distance_rows",
     "file_layout",
+    "first_slot",
     "last_position",
     "make_cache",
     "make_memory",

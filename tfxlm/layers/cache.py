@@ -64,7 +64,7 @@ class KeyValueCache(dict):
         """
         message = "A cache can be truncated to at most the length it has."
         length = check_range(ops.convert_to_tensor(length, "int32"), self.length + 1, message)
-        return KeyValueCache(self, mask=_before(self.mask, length), words=_before(self.words, length), length=length)
+        return type(self)(self, mask=_before(self.mask, length), words=_before(self.words, length), length=length)
 
     def take(self, rows: Any) -> KeyValueCache:
         """Returns a cache with the rows (count,) of this one, in that order; a row may be taken several times.
@@ -113,7 +113,27 @@ class KeyValueCache(dict):
                 )
 
 
+class GrowingCache(KeyValueCache):
+    """A cache that a call made because nobody gave one: calls outside graphs make it longer when it is full."""
+
+    def grown(self, max_length: int) -> GrowingCache:
+        """Returns a cache with the same tokens and more slots."""
+        more = (0, max_length - self.max_length)
+
+        def longer(tensors: Any) -> tuple[Any, ...]:
+            return tuple(ops.pad(tensor, ((0, 0), (0, 0), more, (0, 0))) for tensor in tensors)
+
+        return GrowingCache(
+            self,
+            layer_keys=longer(self.layer_keys),
+            layer_values=longer(self.layer_values),
+            mask=ops.pad(self.mask, ((0, 0), more)),
+            words=ops.pad(self.words, ((0, 0), more)),
+        )
+
+
 register_mapping(KeyValueCache)
+register_mapping(GrowingCache)
 
 
 def make_cache(
@@ -200,7 +220,7 @@ class CacheStep:
     def __init__(self, cache: KeyValueCache, mask: Any, cache_position: Any = None, words: Any = None) -> None:
         self.cache = cache
         new, slots = ops.shape(mask)[1], cache.max_length
-        start = cache.length if cache_position is None else _first_slot(cache_position, new)
+        start = cache.length if cache_position is None else first_slot(cache_position, new)
         known_start, known_new = known_value(start), new if isinstance(new, int) else 0
         first = known_start or 0
         if first < 0 or first + known_new > slots:
@@ -233,7 +253,7 @@ class CacheStep:
 
     def finish(self, pasts: Sequence[LayerCache]) -> KeyValueCache:
         """Returns the cache with the new tokens and the memory, from what the layers made of `self.pasts`."""
-        cache = KeyValueCache(
+        cache = type(self.cache)(
             layer_keys=tuple(past.keys for past in pasts),
             layer_values=tuple(past.values for past in pasts),
             mask=self.whole_mask,
@@ -257,12 +277,22 @@ def _before(mask: Any, length: Any) -> Any:
     return ops.logical_and(mask, ops.arange(mask.shape[1]) < length)
 
 
-def _first_slot(cache_position: Any, new: Any) -> Any:
-    """Returns the first of consecutive slots, or the only one that is given, as int32 scalar."""
+def first_slot(cache_position: Any, new: Any) -> Any:
+    """Returns the first of consecutive slots, or the only one that is given, as int32 scalar.
+
+    Args:
+        cache_position: as a call takes it.
+        new: number of new tokens.
+
+    Raises:
+        InputError: see `CacheStep`.
+    """
     slots = ops.convert_to_tensor(cache_position)
     dtype = keras.backend.standardize_dtype(slots.dtype)
     shape = tuple(slots.shape)
-    if not keras.backend.is_int_dtype(dtype) or shape not in ((), (new,), (None,)):
+    # Of a length that a graph does not know yet, any will do.
+    expected = ((), (None,), (new,)) if isinstance(new, int) else ((), shape[:1])
+    if not keras.backend.is_int_dtype(dtype) or shape not in expected:
         raise InputError(
             f"cache_position must be an integer, the slot of the first new token, or the slots ({new},) of all of "
             f"them, got {dtype} of shape {shape}."

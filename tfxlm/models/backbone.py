@@ -185,8 +185,7 @@ class Backbone(keras.layers.Layer):
         )
         keys = mask if step is None else step.mask
         chosen = None if positions_to_keep is None else rows.choose(positions_to_keep)
-        # Of the encoder's states, a cache has what the first call made of them.
-        knows_memory = step is not None and past_key_values is not None and past_key_values.has_memory
+        memory = self._memory(encoder_hidden_states, encoder_attention_mask, batch, past_key_values)
         encoded = self.encoder(
             x,
             rows=rows,
@@ -194,7 +193,7 @@ class Backbone(keras.layers.Layer):
             head_mask=head_mask,
             pasts=None if step is None else step.pasts,
             places=places,
-            memory=None if knows_memory else self._memory(encoder_hidden_states, encoder_attention_mask, batch),
+            memory=memory,
             chosen=chosen,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
@@ -212,14 +211,15 @@ class Backbone(keras.layers.Layer):
         }
         return {name: value for name, value in outputs.items() if value is not None}, mask
 
-    def _memory(self, states: Any, mask: Any, batch: Any) -> Any:
-        """Returns what cross-attention looks at, or None.
+    def _memory(self, states: Any, mask: Any, batch: Any, cache: KeyValueCache | None) -> Any:
+        """Returns what cross-attention looks at; None for nothing, or what is in the cache.
 
         Raises:
             InputError: when the model has no cross-attention, or shapes do not fit.
         """
+        has_memory = cache is not None and cache.has_memory
         if states is None:
-            if mask is not None:
+            if mask is not None and not has_memory:
                 raise InputError("encoder_attention_mask is that of encoder_hidden_states: give both, or none.")
             return None
         config = self.config
@@ -228,7 +228,7 @@ class Backbone(keras.layers.Layer):
                 "encoder_hidden_states are for a model with cross-attention, which this one does not have "
                 "(config.add_cross_attention is False). Load it with is_decoder=True, add_cross_attention=True."
             )
-        if not fits(tuple(states.shape), (batch, None, config.hidden_size)):
+        if not fits(tuple(states.shape), (batch if isinstance(batch, int) else None, None, config.hidden_size)):
             raise InputError(
                 f"encoder_hidden_states must have shape (batch, encoder length, hidden_size = {config.hidden_size}), "
                 f"with the batch of the other inputs; got {tuple(states.shape)}."
@@ -238,7 +238,16 @@ class Backbone(keras.layers.Layer):
                 f"encoder_attention_mask must have shape {tuple(states.shape[:2])}, as encoder_hidden_states have, got "
                 f"{tuple(mask.shape)}."
             )
-        return make_memory(states, mask)
+        if cache is None or not has_memory:
+            return make_memory(states, mask)
+        # The cache has what the first call made of them.
+        known = cache.cross_bias.shape[-1]
+        if not fits(tuple(states.shape[1:2]), (known,)):
+            raise InputError(
+                f"encoder_hidden_states of {states.shape[1]} positions are not those in the cache, which have {known}. "
+                "Give the same as in the first call, or none; for others, start with a new cache."
+            )
+        return None
 
     def _step(self, cache: KeyValueCache | None, mask: Any, cache_position: Any, counted: Any) -> CacheStep | None:
         """Returns the place of the new tokens in a cache, when there is one.

@@ -8,7 +8,7 @@ from keras import ops
 
 from tfxlm.layers import KeyValueCache
 from tfxlm.models.backbone import Backbone
-from tfxlm.models.calls import check_grid, check_head_mask
+from tfxlm.models.calls import check_grid, check_head_mask, words_of
 from tfxlm.models.pretrained import TFPreTrainedModel
 
 
@@ -57,7 +57,7 @@ class BackboneModel(TFPreTrainedModel):
             InputError: when inputs are missing, contradict each other, or do not fit the model.
         """
         config = self.config
-        words = inputs.get("input_ids", inputs.get("inputs_embeds"))
+        words = words_of(inputs)
         for name in ("position_ids", "token_type_ids"):
             value = inputs.get(name)
             if words is not None and value is not None and tuple(value.shape[:1]) == (1,):

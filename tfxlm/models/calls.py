@@ -40,6 +40,10 @@ TENSOR_ARGUMENTS: Mapping[str, str] = {
 }
 
 
+# The arguments that are True or False.
+FLAGS = ("use_cache", "output_attentions", "output_hidden_states", "return_dict", "training")
+
+
 def make_signature(positional: Sequence[str], keyword_only: Sequence[str] = ()) -> inspect.Signature:
     """Makes the signature of a model's ``call`` (without self) from the names of its arguments."""
     parameters = [
@@ -63,10 +67,22 @@ def gather_arguments(
 
     Raises:
         ArgumentError: see `bind` and `spread_first`.
-        InputError: see `to_tensor`.
+        InputError: see `flag` and `to_tensor`.
     """
     arguments = spread_first(signature, bind(signature, args, kwargs), rank)
-    return {name: to_tensor(name, value) for name, value in arguments.items() if value is not None}
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return {name: flag(name, value) if name in FLAGS else to_tensor(name, value) for name, value in given.items()}
+
+
+def flag(name: str, value: Any) -> bool:
+    """Returns an argument that is True or False.
+
+    Raises:
+        InputError: when it is anything else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(f"{name} must be True or False, got {value!r:.80}.")
+    return bool(value)
 
 
 def make_call(signature: inspect.Signature) -> Callable[..., Any]:
@@ -191,6 +207,11 @@ def _to_array(name: str, kind: str, value: Sequence[Any]) -> np.ndarray:
         raise InputError(
             f"{name} must be {kind} in rows of one length: {error} Pad them: tokenizer(..., padding=True)."
         ) from error
+
+
+def words_of(arguments: Mapping[str, Any]) -> Any:
+    """Returns the ids or the embeddings among the arguments of a call; None where it has neither."""
+    return arguments.get("input_ids", arguments.get("inputs_embeds"))
 
 
 def check_grid(inputs: dict[str, Any], config: Any) -> None:

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.backend import is_concrete, known_value
+from tfxlm.backend import is_concrete
 from tfxlm.errors import InputError
 from tfxlm.layers import (
     CacheStep,
     EmbeddingTable,
+    GrowingCache,
     KeyValueCache,
     NormalWithZeroRow,
     SequenceSummary,
@@ -20,6 +21,8 @@ from tfxlm.layers import (
 )
 from tfxlm.models.backbone import Backbone
 from tfxlm.models.backbone_model import BackboneModel
+from tfxlm.models.cached_calls import fitted, slots_for
+from tfxlm.models.calls import words_of
 
 
 class RobertaBackbone(Backbone):
@@ -159,15 +162,22 @@ class RobertaModel(BackboneModel):
         Where nothing says whether to return a cache, `config.use_cache` does, but only for calls outside graphs and
         training: `fit`, `predict` and exported functions would carry keys and values that nobody reads.
         """
-        words = inputs.get("input_ids", inputs.get("inputs_embeds"))
+        words = words_of(inputs)
         if words is not None and len(words.shape) >= 2:
             if use_cache is None and not inputs.get("training") and "past_key_values" in self.signature.parameters:
                 use_cache = (is_concrete(words) and self.config.use_cache) or None
-            past, mask = inputs.get("past_key_values"), inputs.get("attention_mask")
-            if past is None and use_cache and self.config.is_decoder:
-                inputs["past_key_values"] = self.make_cache(ops.shape(words)[0])
-            elif isinstance(past, KeyValueCache) and mask is not None and len(mask.shape) == 2:
-                inputs["past_key_values"], inputs["attention_mask"] = _split_mask(past, mask, words.shape[1])
+            past, longest = inputs.get("past_key_values"), self.config.max_sequence_length
+            if isinstance(past, KeyValueCache):
+                mask, position = inputs.get("attention_mask"), inputs.get("cache_position")
+                past, inputs["attention_mask"] = fitted(past, words, mask, position, longest)
+                inputs["past_key_values"] = past
+            elif past is None and use_cache and self.config.is_decoder:
+                batch, length = ops.shape(words)[:2]
+                # Inside a graph it could not grow.
+                slots = slots_for(length, longest) if is_concrete(words) else max(longest, words.shape[1] or 0)
+                # Of relative positions none are further away, and the length of the inputs is checked below.
+                slots = slots if self.base_model.has_absolute_positions else min(slots, longest)
+                inputs["past_key_values"] = GrowingCache(self.make_cache(batch, slots))
         encoded, real = super().encode(**inputs)
         if use_cache is False:
             encoded.pop("past_key_values", None)
@@ -181,31 +191,3 @@ class RobertaModel(BackboneModel):
         if self.config.has_cross_attention and "encoder_hidden_states" in self.signature.parameters:
             inputs["encoder_hidden_states"] = ops.ones((1, 2, self.config.hidden_size))
         return inputs
-
-
-def _split_mask(cache: KeyValueCache, mask: Any, new: int | None) -> tuple[KeyValueCache, Any]:
-    """Takes a mask apart that covers the tokens of the cache too, as scripts for `transformers` give it.
-
-    Args:
-        cache: of the earlier tokens.
-        mask: (batch, new) or (batch, earlier and new).
-        new: number of new tokens, where it is known.
-
-    Returns:
-        The cache with the mask of the earlier tokens, and the mask of the new ones.
-
-    Raises:
-        InputError: when the mask has another width.
-    """
-    width, earlier = mask.shape[1], known_value(cache.length)
-    if new is None or width is None or width == new:
-        return cache, mask
-    if width < new or width - new > cache.max_length or (earlier is not None and width - new != earlier):
-        count = "earlier ones" if earlier is None else earlier
-        raise InputError(
-            f"attention_mask must be as wide as the {new} new tokens, or as these and the {count} in the cache "
-            f"together; got shape {tuple(mask.shape)}."
-        )
-    seen = ops.not_equal(mask[:, : width - new], 0)
-    seen = ops.pad(seen, ((0, 0), (0, cache.max_length - (width - new))))
-    return KeyValueCache(cache, mask=seen), mask[:, width - new :]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
-from tfxlm.errors import ConfigError, InputError
-from tfxlm.heads.labels import IGNORED_LABEL
+from tfxlm.errors import InputError
+from tfxlm.heads.labels import IGNORED_LABEL, token_places
 from tfxlm.heads.token_transform import TokenTransform
 from tfxlm.layers import Projection, SequenceSummary, TiedProjection
 from tfxlm.models.batches import Labels
+from tfxlm.models.calls import flag, words_of
 from tfxlm.models.outputs import (
     ModelOutput,
     TFBaseModelOutputWithPoolingAndCrossAttentions,
@@ -45,16 +46,21 @@ class _LearnsAtPadding(TaskModel, RobertaModel):
     """
 
     def of_labels(self, labels: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the positions that have labels; see `TaskModel`."""
-        words = inputs.get("input_ids", inputs.get("inputs_embeds"))
-        if words is None or any(name not in labels for name in self.labels.required):
+        """Returns the positions that have labels; see `TaskModel`.
+
+        Raises:
+            InputError: when there is not one label for each token, of those that have one.
+        """
+        words = words_of(inputs)
+        is_grid = words is not None and len(words.shape) >= 2
+        if not is_grid or "positions_to_keep" in inputs or any(name not in labels for name in self.labels.required):
             return {}
-        places = self.learnable(labels, inputs).get("labels")
-        if places is None:
+        batch, length = ops.shape(words)[:2]
+        if "labels" not in labels:
             # Each position of a text is one that an answer may start at.
-            return {"needs": ops.ones(ops.shape(words)[:2], "bool")}
-        if "positions_to_keep" in inputs or len(places.shape) != 2:
-            return {}
+            return {"needs": ops.ones((batch, length), "bool")}
+        labels = {"labels": token_places(labels["labels"], batch, length)}
+        places = self.learnable(labels, inputs)["labels"]
         # A compiled loss takes labels as they were given.
         return {"needs": ops.not_equal(places, IGNORED_LABEL) | ops.not_equal(labels["labels"], IGNORED_LABEL)}
 
@@ -73,6 +79,9 @@ class RobertaWithoutHead(RobertaModel):
         """Further arguments of the backbone."""
         return {"add_pooling_layer": True, **self.options}
 
+    def _options_of_layers(self, args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: flag(name, value) for name, value in super()._options_of_layers(args, options).items()}
+
     def forward(self, return_dict: bool | None = None, **inputs: Any) -> Any:
         """Computes the outputs; see the class."""
         encoded, mask = self.encode(**inputs)
@@ -89,11 +98,7 @@ class RobertaLanguageModeling(_LearnsAtPadding, LanguageModeling):
 
     def make_layers(self, config: Any) -> None:
         """Makes the body and the head."""
-        if not config.tie_word_embeddings:
-            raise ConfigError(
-                "tie_word_embeddings=False asks for an output layer with a kernel of its own, which "
-                f"{type(self).__name__} does not have. Use a config with tie_word_embeddings=True."
-            )
+        self.check_tied(config)
         super().make_layers(config)
         self.lm_transform = TokenTransform(
             config.hidden_size,
@@ -262,7 +267,3 @@ class RobertaForQuestionAnswering(_LearnsAtPadding, SpanQuestionAnswering):
         """Makes the body and the head."""
         super().make_layers(config)
         self.qa_outputs = projection(self, 2, "qa_outputs")
-
-    def span_scores(self, hidden_states: Any) -> Any:
-        """(batch, length, dim) -> (batch, length, 2)."""
-        return self.qa_outputs(hidden_states)

@@ -136,6 +136,16 @@ class StorableModel(AlterableModel):
         self.check_own_memory("take other weights")
         super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 
+    def save(self, filepath: str | Path, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+        """Writes a file of Keras; see `keras.Model`.
+
+        Raises:
+            ConfigError: when the activation is a function of one's own, which no file can hold.
+        """
+        # Keras asks for it when it has opened the file, and emptied one that was there.
+        self.get_config()
+        super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+
     def save_pretrained(
         self,
         save_directory: str | Path,

@@ -18,6 +18,7 @@ from tfxlm.heads.language_modeling import chosen_positions
 from tfxlm.heads.losses import cross_entropy, mean_loss, token_labels
 from tfxlm.heads.question_answering import impossible_loss, read_positions, span_loss, split_span_logits
 from tfxlm.models.batches import Labels
+from tfxlm.models.calls import words_of
 from tfxlm.models.outputs import (
     ModelOutput,
     TFMultipleChoiceModelOutput,
@@ -76,7 +77,7 @@ class LanguageModeling(TaskModel):
     def forward(self, return_dict: bool | None = None, training: bool | None = None, **arguments: Any) -> Any:
         """Computes the outputs; see the class."""
         choice = {name: arguments.pop(name, None) for name in ("masked_positions", "logits_to_keep")}
-        words = arguments.get("input_ids", arguments.get("inputs_embeds"))
+        words = words_of(arguments)
         # Words that are missing or have no such axes are refused where all inputs are checked.
         if words is not None and len(words.shape) >= 2:
             batch, length = ops.shape(words)[:2]
@@ -84,6 +85,18 @@ class LanguageModeling(TaskModel):
             if positions is not None:
                 arguments["positions_to_keep"] = positions
         return super().forward(return_dict=return_dict, training=training, **arguments)
+
+    def check_tied(self, config: Any) -> None:
+        """Refuses a configuration whose output layer does not share the word embeddings.
+
+        Raises:
+            ConfigError: when it does not.
+        """
+        if not config.tie_word_embeddings:
+            raise ConfigError(
+                "tie_word_embeddings=False asks for an output layer with a kernel of its own, which "
+                f"{type(self).__name__} does not have. Use a config with tie_word_embeddings=True."
+            )
 
     def token_logits(self, hidden_states: Any) -> Any:
         """(batch, P, dim) -> (batch, P, vocab_size)."""
@@ -224,7 +237,7 @@ class _Spans(TaskModel):
 
 
 class SpanQuestionAnswering(_Spans):
-    """Scores of the first and the last token of an answer."""
+    """Scores of the first and the last token of an answer, which a family's dense layer `qa_outputs` makes."""
 
     labels: Labels = Labels(SPAN_TARGETS)
     output_class: ClassVar[type[ModelOutput]] = TFQuestionAnsweringModelOutput
@@ -237,13 +250,9 @@ class SpanQuestionAnswering(_Spans):
             )
         super().make_layers(config)
 
-    def span_scores(self, hidden_states: Any) -> Any:
-        """(batch, length, dim) -> (batch, length, 2)."""
-        raise NotImplementedError
-
     def answer(self, hidden_states: Any, mask: Any, training: bool | None = None, **head: Any) -> dict[str, Any]:
         """Computes the logits; see `TaskModel`."""
-        return split_span_logits(self.span_scores(hidden_states))
+        return split_span_logits(self.qa_outputs(hidden_states))
 
     def own_loss(self, labels: Mapping[str, Any], outputs: Mapping[str, Any], sample_weight: Any = None) -> Any:
         """Returns the mean of the cross-entropies of start and end, over positions within the sequence."""

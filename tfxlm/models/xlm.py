@@ -14,7 +14,6 @@ from keras import ops
 from tfxlm.checkpoints import NameMap
 from tfxlm.checkpoints.maps.xlm import XLM
 from tfxlm.configs import PreTrainedConfig, XLMConfig
-from tfxlm.errors import ConfigError
 from tfxlm.layers import (
     AdaptiveSoftmax,
     EmbeddingTable,
@@ -231,11 +230,8 @@ class TFXLMWithLMHeadModel(LanguageModeling, TFXLMPreTrainedModel):
 
     def make_layers(self, config: XLMConfig) -> None:
         """Makes the body and the head."""
-        if not config.tie_word_embeddings and not config.asm:
-            raise ConfigError(
-                "tie_word_embeddings=False asks for an output layer with a kernel of its own, which XLM does not have. "
-                "Use a config with tie_word_embeddings=True."
-            )
+        if not config.asm:
+            self.check_tied(config)
         super().make_layers(config)
         options: dict[str, Any] = {"name": "pred_layer", "dtype": self.dtype_policy}
         if config.asm:

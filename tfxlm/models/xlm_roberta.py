@@ -60,8 +60,8 @@ class TFXLMRobertaModel(RobertaWithoutHead, TFXLMRobertaPreTrainedModel):
             other inputs then are those of the new tokens only. For decoders. What cross-attention looks at is kept
             from the first call.
         use_cache: whether a decoder returns a cache for the next call also where none was given. By default
-            `config.use_cache` says so, for calls outside graphs and training. It is as long as there are positions;
-            `make_cache` makes shorter ones.
+            `config.use_cache` says so, for calls outside graphs and training. It has room for the call and some more
+            tokens, and grows outside graphs; inside, it is as long as there are positions. `make_cache` makes others.
         output_attentions, output_hidden_states, return_dict: override the configuration.
         training: whether dropout is on.
         lengths: by keyword: int (batch,), real tokens at the start of each row, in place of `attention_mask`.

@@ -209,10 +209,6 @@ class TFXLMForQuestionAnsweringSimple(SpanQuestionAnswering, TFXLMPreTrainedMode
         super().make_layers(config)
         self.qa_outputs = projection(config, 2, "qa_outputs", self.dtype_policy)
 
-    def span_scores(self, hidden_states: Any) -> Any:
-        """(batch, length, dim) -> (batch, length, 2)."""
-        return self.qa_outputs(hidden_states)
-
 
 class TFXLMForQuestionAnswering(BeamQuestionAnswering, TFXLMPreTrainedModel):
     """XLM that searches answers with a beam, and tells whether there is one.

@@ -158,7 +158,10 @@ class Tokenizer(Batching):
         corrected = cls._corrected(name_or_path, folder, settings | options) if corrections else {}
         # A path in a file is that of the machine it was written on.
         settings = {name: value for name, value in settings.items() if name not in sources}
-        settings = settings | dict(vocabulary) | dict(corrected)
+        # A caller's file in one form takes the place of the folder's in another.
+        chosen = next((choice for choice in cls.vocabulary_files if choice.keys() & options.keys()), None)
+        replaced = set() if chosen is None else sources - chosen.keys()
+        settings |= {name: value for name, value in vocabulary.items() if name not in replaced} | dict(corrected)
         settings |= arguments.known_options(options, names | settings.keys(), cls.__name__)
         tokenizer = cls(**{name: value for name, value in settings.items() if name in names})
         # What a file holds besides is no option, but is written back.

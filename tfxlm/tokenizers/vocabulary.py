@@ -206,9 +206,15 @@ class Vocabulary:
         return self.add_tokens(special_tokens, special_tokens=True)
 
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
-        """Looks up one token or several; unknown ones get the id of the unknown token."""
+        """Looks up one token or several; unknown ones get the id of the unknown token.
+
+        Raises:
+            InputError: `tokens` is neither a str nor a list of them.
+        """
         if isinstance(tokens, str):
             return self._ids.get(tokens, self._unknown_id)
+        if not isinstance(tokens, Iterable) or isinstance(tokens, Mapping | bytes | bytearray):
+            raise InputError(f"Tokens should be a str or a list of str, but are {kind(tokens)}.")
         return [self._ids.get(token, self._unknown_id) for token in tokens]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:

@@ -1,12 +1,13 @@
 """The tokenizer of XLM-RoBERTa and XLM-RoBERTa-XL: SentencePiece with the ids of fairseq."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tfxlm import files
-from tfxlm.configs.hub_options import Limits
+from tfxlm.configs.hub_options import Limits, pop_limited
 from tfxlm.errors import InputError, TokenizerError
 from tfxlm.tokenizers import arguments, originals, sentence_pieces, storage, unigram_file
 from tfxlm.tokenizers.alignment import AlignedText, covered
@@ -87,7 +88,7 @@ class XLMRobertaTokenizer(Tokenizer):
 
     def __init__(
         self,
-        vocab_file: str | os.PathLike[str] | bytes | None = None,
+        vocab_file: str | os.PathLike[str] | bytes | bytearray | memoryview | None = None,
         bos_token: Any = "<s>",
         eos_token: Any = "</s>",
         sep_token: Any = "</s>",
@@ -106,10 +107,19 @@ class XLMRobertaTokenizer(Tokenizer):
         split_special_tokens: bool | None = None,
         **settings: Any,
     ) -> None:
+        pop_limited(settings, {"do_lower_case": self.limited_options["do_lower_case"]}, type(self).__name__)
         settings = arguments.known_options(settings, self.option_names(), type(self).__name__)
-        if vocab_file is not None:
-            source = "The model" if isinstance(vocab_file, bytes) else f"'{os.fspath(vocab_file)}'"
-            model = vocab_file if isinstance(vocab_file, bytes) else sentence_pieces.read_model(vocab_file)
+        is_content = isinstance(vocab_file, bytes | bytearray | memoryview)
+        for name, value in (("vocab_file", vocab_file), ("tokenizer_file", tokenizer_file)):
+            if not (value is None or isinstance(value, str | os.PathLike) or (name == "vocab_file" and is_content)):
+                expected = "a path, or the content of the file as bytes" if name == "vocab_file" else "a path"
+                raise InputError(f"{name} should be {expected}, but is {arguments.kind(value)}.")
+        if vocab_file is not None and tokenizer_file is not None:
+            raise InputError("vocab_file and tokenizer_file are two forms of the same pieces. Pass one of them.")
+        if is_content:
+            source, model = "The model", bytes(vocab_file)  # type: ignore[arg-type]
+        elif vocab_file is not None:
+            source, model = f"'{os.fspath(vocab_file)}'", sentence_pieces.read_model(vocab_file)  # type: ignore[arg-type]
         elif tokenizer_file is not None:
             source = f"'{os.fspath(tokenizer_file)}'"
             roles = {"cls_token": cls_token, "sep_token": sep_token}
@@ -150,6 +160,12 @@ class XLMRobertaTokenizer(Tokenizer):
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
         """Loads a tokenizer from a folder or from the hub; see `Tokenizer.from_pretrained`."""
         tokenizer = super().from_pretrained(name_or_path, **options)
+        if tokenizer.settings.get("do_lower_case") and options.get("do_lower_case") is None:
+            warnings.warn(
+                "tokenizer_config.json has do_lower_case=True, which has no effect, as in transformers. "
+                f"{cls.limited_options['do_lower_case'][1]} do_lower_case=False says that this is meant.",
+                stacklevel=2,
+            )
         folder = Path(name_or_path).expanduser()
         dictionary = (folder.parent if folder.is_file() else folder) / originals.DICTIONARY
         if dictionary.is_file():
