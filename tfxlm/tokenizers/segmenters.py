@@ -113,6 +113,3 @@ SEGMENTERS: Mapping[str, Segmenter] = MappingProxyType(
         "th": Segmenter("Thai", "th", {"pythainlp.tokenize": _pythainlp}, before_rules=False),
     }
 )
-
-#: The languages that are cut after the punctuation rules; nothing is left for the rules to do with their words.
-AFTER_RULES = tuple(code for code, segmenter in SEGMENTERS.items() if not segmenter.before_rules)

@@ -206,7 +206,8 @@ class XLMTokenizer(Tokenizer):
         """Returns a text with spaces between the words that rjieba (or jieba), KyTea or PyThaiNLP find in it.
 
         Exported models take Chinese, Japanese and Thai texts like this, and do the rest; for them the ids are those
-        of the text. Texts in other languages come back as they are.
+        of the text. (But for spaces that a segmenter gives as words of their own: a cased tokenizer makes unknown
+        tokens of them, as in `transformers`, and here they are lost.) Texts in other languages come back as they are.
 
         Args:
             text: the text.

@@ -122,7 +122,8 @@ def test_all_text_there_is_in_sentence_pieces() -> None:
 
 
 @needs_data
-@pytest.mark.parametrize("mode", MODES)
+# Spaces that PyThaiNLP gives as words become unknown tokens of a cased tokenizer, and cannot be told in a text.
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "hf, cased"])
 @pytest.mark.parametrize(("lang", "name"), [("zh", "zho-CN"), ("th", "tha")])
 def test_texts_that_other_programs_cut(lang: str, name: str, mode: str) -> None:
     path = Path(os.environ["TFXLM_DATA"]) / "parallel" / f"ntrex.{name}.txt"

@@ -10,8 +10,9 @@ import tensorflow as tf
 from tfxlm.tokenizers.in_graph.chains import ChainByLanguage, Replace, replacements
 from tfxlm.tokenizers.in_graph.expressions import expression, holds
 from tfxlm.tokenizers.rules import characters, moses
+from tfxlm.tokenizers.rules.chains import Squeeze
 from tfxlm.tokenizers.rules.prefixes import prefixes
-from tfxlm.tokenizers.segmenters import AFTER_RULES
+from tfxlm.tokenizers.segmenters import SEGMENTERS
 
 _PERIOD_AT_END = r"(?s:.+)\."
 _PERIOD_AND_APOSTROPHE = r"(?s:.*)\.'"
@@ -25,28 +26,17 @@ class GraphMosesWords(tf.Module):
     """Cuts texts into words as `MosesWords` does, each by the rules of its language.
 
     Args:
-        languages: language codes; texts name theirs by its index here. Japanese and Thai come as words already, all
-            others as they are written (Chinese with spaces between its words).
+        languages: language codes; texts name theirs by its index here. Chinese, Japanese and Thai texts come with
+            spaces between their words, see `XLMTokenizer.cut_words`.
         non_printing: what a non-printing character becomes, ``""`` or ``" "``.
     """
 
     def __init__(self, languages: Sequence[str], non_printing: str) -> None:
         super().__init__()
         classes = [characters.LANGUAGE_CLASSES.get(language, {}) for language in languages]
-        remove = Replace(expression(moses.NON_PRINTING), non_printing)
-        # Where words are cut by what the rules make of a text, they come from there.
-        self._ready = np.array([language in AFTER_RULES for language in languages])
-        steps = [
-            []
-            if language in AFTER_RULES
-            else [
-                *replacements(moses.normalization(language)),
-                remove,
-                *replacements(moses.LANGUAGE_SPELLING.get(language, ())),
-                *replacements(moses.separation(language), own),
-            ]
-            for language, own in zip(languages, classes, strict=True)
-        ]
+        steps = [_steps(language, non_printing) for language in languages]
+        # Words that another program has cut are left as they are.
+        self._ready = np.array([language in SEGMENTERS for language in languages])
         self._separate = ChainByLanguage(steps)
         letters = [expression(r"[{alpha}]", own) for own in classes]
         self._letters = list(dict.fromkeys(letters))
@@ -120,6 +110,18 @@ class GraphMosesWords(tf.Module):
             | ((entry == _BEFORE_NUMBERS) & tf.strings.regex_full_match(following, _NUMBER_FIRST))
         )
         return tf.scatter_nd(places, keeps, tf.shape(mask, tf.int64))
+
+
+def _steps(language: str, non_printing: str) -> list[Replace]:
+    """Returns what happens to a text up to the decision about full stops."""
+    if language in SEGMENTERS and not SEGMENTERS[language].before_rules:
+        return []
+    steps = [*replacements(moses.normalization(language)), Replace(expression(moses.NON_PRINTING), non_printing)]
+    if language in SEGMENTERS:
+        return [*steps, *replacements([Squeeze()])]
+    classes = characters.LANGUAGE_CLASSES.get(language, {})
+    spelling = replacements(moses.LANGUAGE_SPELLING.get(language, ()))
+    return [*steps, *spelling, *replacements(moses.separation(language), classes)]
 
 
 def _without_end(words: tf.Tensor, size: int) -> tf.Tensor:
