@@ -53,6 +53,18 @@ def load_library() -> ctypes.CDLL:
     return library
 
 
+def load_text_operations() -> None:
+    """Loads the operations of SentencePiece, which TensorFlow Serving is linked with."""
+    library = load_library()
+    library.TF_LoadLibrary.restype = ctypes.c_void_p
+    folder = Path(next(iter(importlib.util.find_spec("tensorflow_text").submodule_search_locations)))
+    status = ctypes.c_void_p(library.TF_NewStatus())
+    for path in sorted((folder / "python" / "ops").glob("_*sentencepiece_tokenizer.so")):
+        library.TF_LoadLibrary(str(path).encode(), status)
+        if library.TF_GetCode(status):
+            raise RuntimeError(library.TF_Message(status).decode())
+
+
 def signature_defs(meta_graph: bytes) -> dict[str, Any]:
     """Reads the signatures (field 5, a map) out of a serialized MetaGraphDef."""
     found, position = b"", 0
@@ -117,7 +129,19 @@ class Session:
         assert found, f"no operation {operation}"
         return Output(found, int(index or 0))
 
+    def strings(self, array: np.ndarray) -> ctypes.c_void_p:
+        dims = (ctypes.c_int64 * array.ndim)(*array.shape)
+        size = ctypes.c_size_t(array.size * STRING_BYTES)
+        tensor = ctypes.c_void_p(self.tf.TF_AllocateTensor(STRING, dims, array.ndim, size))
+        for index, text in enumerate(array.ravel().tolist()):
+            place = ctypes.c_void_p(self.tf.TF_TensorData(tensor) + index * STRING_BYTES)
+            self.tf.TF_StringInit(place)
+            self.tf.TF_StringCopy(place, text, ctypes.c_size_t(len(text)))
+        return tensor
+
     def tensor(self, array: np.ndarray) -> ctypes.c_void_p:
+        if array.dtype.kind == "S":
+            return self.strings(array)
         code = next(code for code, dtype in DTYPES.items() if array.dtype == dtype)
         dims = (ctypes.c_int64 * array.ndim)(*array.shape)
         tensor = ctypes.c_void_p(self.tf.TF_AllocateTensor(code, dims, array.ndim, ctypes.c_size_t(array.nbytes)))
@@ -167,6 +191,8 @@ class Session:
 
 def main(*files: str) -> None:
     for folder, request_file, answer_file in zip(*[iter(files)] * 3, strict=True):
+        if b"TFText>" in Path(folder, "saved_model.pb").read_bytes():
+            load_text_operations()
         session = Session(folder)
         request = dict(np.load(request_file).items())
         signatures = [name for name in session.signatures if name != "__saved_model_init_op"]

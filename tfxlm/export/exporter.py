@@ -27,19 +27,32 @@ def export_model(
 ) -> Path:
     """Exports a model as the next version under `path`, after checking that the export answers as the model does.
 
-    The SavedModel has two signatures: `serving_default` gives small answers, `outputs` everything that the model
-    returns, such as `logits`. Both take `input_ids` int32 (batch, length), `lengths` int32 (batch,), 1 or more, and,
-    for a model with language embeddings, `langs` int32 (batch, length). By task:
+    With a tokenizer of this package the SavedModel takes raw text: the tokenizer is in its graph. `serving_default`
+    then takes strings, and `lang`, string (batch,), language codes, where the tokenizer has languages:
+
+    - Sequence classification and models without a head: `text` (batch,). The signature `text_pair` of a classifier
+      takes `text_pair` (batch,), and `lang_pair` (batch,), too.
+    - Token classification: `words` (batch, words), filled up with ""; `label` and `score` (batch, words) are those of
+      each word's first piece, and "" and 0 where it was cut off.
+    - Multiple choice: `text` (batch,) and `choices` (batch, choices), filled up with "".
+    - Language modeling that is not causal: `text` (batch,) with mask tokens; `tokens` (the text of each), `ids` and
+      `scores` (batch, masks, top_k), and "", -1 and 0 where a row has fewer masks than others.
+
+    Texts are cut to the model's length. What looks like another special token in a text is text.
+
+    The signatures over ids are called `ids`, which is the default where there is none for texts, and `outputs`, which
+    gives everything that the model returns, such as `logits`. Both take `input_ids` int32 (batch, length), `lengths`
+    int32 (batch,), 1 or more, and, for a model with language embeddings, `langs` int32 (batch, length). By task:
 
     - Sequence classification: `label` (batch,), `score` (batch,) and `scores` (batch, num_labels); of a regression
       (`problem_type` "regression", or one label) `scores` alone, the values themselves.
     - Token classification: `label` and `score` (batch, length); "" and 0 at padding.
     - Multiple choice: `choice` and `score` (batch,), `scores` (batch, choices). The inputs have an axis of choices:
-      `input_ids` and `langs` (batch, choices, length), `lengths` (batch, choices). `serving_default` also takes
+      `input_ids` and `langs` (batch, choices, length), `lengths` (batch, choices). `ids` also takes
       `num_choices` int32 (batch,): a row's choices after those only fill it up, and score 0. Each has at least one
       token all the same.
     - Question answering: `start`, `end` (both inclusive) and `score` (batch,) of the best answer, and `starts`, `ends`
-      and `scores` (batch, top_k) of the best ones; -1, -1 and 0 where a row has no more. `serving_default` also takes
+      and `scores` (batch, top_k) of the best ones; -1, -1 and 0 where a row has no more. `ids` also takes
       `p_mask` int32 (batch, length), 1 where no answer may be: the question and special tokens. A score is the
       probability of the start times that of the end.
     - Question answering with a beam: the same, and `no_answer` (batch,), the probability that there is none. Both
@@ -52,9 +65,11 @@ def export_model(
 
     Args:
         model: a tfxlm model; its dtype is kept.
-        tokenizer: the tokenizer whose files go with it (anything with `save_pretrained`), or None.
+        tokenizer: the tokenizer, whose files go with the export, or None. (Anything with `save_pretrained` will do, but
+            only those of this package can stand in a graph.)
         path: folder of the served model, for example ``exported/intent``; its name is the model's name.
         version: version number; one more than the largest there is, by default.
+        lang: language code of all texts, which then do not say theirs.
         **answers: options of the small answers: `top_k`, how many answers or tokens there are (5), and
             `max_answer_length`, the most tokens an answer to a question has (30).
 

@@ -1,5 +1,6 @@
 """One version of one model: a loaded SavedModel and its state."""
 
+import importlib
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ class Servable:
         try:
             self.signature_defs = _read_signature_defs(self.path / SAVED_MODEL_FILE)
             self._signatures = callable_signatures(self.signature_defs)
+            bring_operations(self.path / SAVED_MODEL_FILE)
             self._loaded = tf.saved_model.load(str(self.path))
             missing = sorted(set(self._signatures) - set(self._loaded.signatures))
             if missing or not self._signatures:
@@ -127,6 +129,12 @@ class Servable:
         except tf.errors.OpError as error:
             raise graph_error(error, str(self)) from error
         return {name: _to_numpy(outputs[name]) for name in wanted}
+
+
+def bring_operations(path: Path) -> None:
+    """Imports TensorFlow Text where a SavedModel needs its operations, which TensorFlow Serving has."""
+    if b"TFText>" in path.read_bytes():
+        importlib.import_module("tensorflow_text")
 
 
 def _read_signature_defs(path: Path) -> dict[str, Any]:

@@ -43,5 +43,5 @@ class GraphXLMRobertaTokenizer(GraphTokenizer):
         self._ids = np.array(ids, np.int32)
 
     def _piece_ids(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
-        pieces = self._pieces.tokenize(utf8.valid(texts))
+        pieces = self._pieces.tokenize(utf8.valid(texts)).with_row_splits_dtype(tf.int64)
         return pieces.with_flat_values(tf.gather(self._ids, pieces.flat_values))
