@@ -179,6 +179,12 @@ def memo_bomb() -> Raw:
     return Raw(b"N" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(100)))
 
 
+def numpy_array(shape: tuple[int, ...]) -> State:
+    """An array of numpy without numbers, of a shape that it cannot have."""
+    made = Call(Name("numpy.core.multiarray._reconstruct"), ())
+    return State(made, (1, shape, Call(Name("numpy.dtype"), ("f4",)), False, Raw(b"C\x00")))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -220,7 +226,7 @@ def memo_bomb() -> Raw:
         (Call(FUNCTION, {}), "the arguments of a call are not a tuple"),
         (Call(Name("torch._utils._rebuild_parameter"), (1, True, {})), "a parameter is not a tensor"),
         (Call(Name("torch.Size"), (("1",),)), "a torch.Size is not made from integers"),
-        (Call(Name("collections.OrderedDict"), (1,)), "an OrderedDict is not made from a list"),
+        (Call(Name("collections.OrderedDict"), (1,)), "a dictionary is not made from a list"),
         (Call(Name("collections.OrderedDict"), ([[memo_bomb(), 1]],)), "not made from pairs of names and values"),
         # The machine.
         (Raw(b"00"), "a value is missing on the stack"),
@@ -229,6 +235,13 @@ def memo_bomb() -> Raw:
         (Raw(b"}(Nu"), "a key has no value"),
         (Raw(emit(1) + emit(2) + b"\x93"), "a global has a name that is not a string"),
         (Raw(b"}" + memo_bomb().data + b"Ns"), "a dictionary key is a tuple"),
+        (Raw(b"}" + emit((1,) * 17) + b"Ns"), "a dictionary key is a tuple"),
+        (Raw(b"}" + emit(2**61 - 1) + b"Ns"), "a dictionary key is a number too large to be true"),
+        (Call(Name("builtins.set"), ([2**61 - 1],)), "a dictionary key is a number too large to be true"),
+        (Call(Name("numpy.dtype"), (memo_bomb(),)), "numpy's dtype of type tuple is none of numbers"),
+        (Call(Name("numpy.dtype"), ("O8",)), "numpy's dtype 'O8' is none of numbers"),
+        (numpy_array((1,) * 65), "the state of numpy's array is not what it should be"),
+        (numpy_array((2**63,)), "the state of numpy's array is not what it should be"),
         (Raw(b"B\xff\xff\xff\x7f"), "pickle"),
         (Raw(b"\x8d" + b"\xff" * 7 + b"\x7f"), "pickle"),
         (Raw(b"\x8e" + b"\xff" * 7 + b"\x7f"), "pickle"),
@@ -265,11 +278,71 @@ def test_memory_is_not_taken_for_large_memo_indices(tmp_path: Path) -> None:
 
 
 def test_deep_nesting_and_memo_bombs_end(tmp_path: Path) -> None:
-    for value in (memo_bomb(), Raw(b"]" * 150_000 + b"a" * 149_999), Raw(b"N" + b"\x85" * 150_000)):
+    deep = Raw(b"N" + b"\x85" * 150_000)
+    for value in (memo_bomb(), Raw(b"]" * 150_000 + b"a" * 149_999), deep):
         with pytest.raises(
             UnsupportedFileError, match=r"1 of its 1 entries are something else \(first: 'a'; keys: 'a'"
         ):
             opened(tmp_path, {"a": value})
+    for value in (memo_bomb(), deep):
+        with pytest.raises(CorruptFileError, match="a dictionary is not made from pairs of names and values"):
+            opened(tmp_path, {"a": Call(Name("builtins.dict"), ([[value, 1]],))})
+
+
+def copies(name: str, argument: bytes, times: int) -> Raw:
+    """Calls of a function on one argument, which is in the file once."""
+    return Raw(b"(" + emit(Name(name)) + b"q\x00" + argument + b"\x85q\x01" + b"h\x00h\x01R" * times + b"t")
+
+
+NUMBERED = b"N" + b"".join(b"r" + index.to_bytes(4, "little") for index in range(400_000))
+SETTINGS = b"}(" + b"".join(emit(index) + b"N" for index in range(5000)) + b"u"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        copies("_codecs.encode", emit("a" * 1_000_000), 1000),
+        copies("builtins.list", b"](" + b"\x88" * 50_000 + b"e", 1000),
+        copies("builtins.set", b"](" + b"\x88" * 50_000 + b"e", 1000),
+        copies("torch.Size", b"](" + b"K\x01" * 50_000 + b"e", 1000),
+        copies("collections.OrderedDict", b"](" + emit(("a", 1)) * 50_000 + b"e", 1000),
+        Raw(emit(Name("argparse.Namespace")) + b"q\x00" + SETTINGS + b"q\x01(" + b"h\x00)\x81h\x01b" * 500 + b"t"),
+        Raw(emit(Name("argparse.Namespace")) + b"q\x00(" + b"h\x00)\x81" * 100_000 + b"t"),
+        Raw(emit(storage("0", 24).value) + b"q\x00(" + b"h\x00Q" * 100_000 + b"t"),
+        Raw(emit((1, 2)) + b"q\x00\x8f(" + b"h\x00" * 100_000 + b"\x90"),
+        Raw(NUMBERED),
+    ],
+    ids=["encode", "list", "set", "size", "dictionary", "state", "records", "storages", "tuples", "numbered"],
+)
+def test_little_that_makes_much(tmp_path: Path, value: Raw) -> None:
+    path = save(tmp_path, archive({"a": value}, ONE))
+    tracemalloc.start()
+    with pytest.raises(CorruptFileError, match="more lists, dictionaries and tuples than its length accounts for"):
+        open_checkpoint(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < (64 << 20)
+
+
+def test_honest_files_of_many_tensors(tmp_path: Path) -> None:
+    arrays = {f"model.layers.{index}.weight": NUMBERS[:4] for index in range(6000)}
+    with open_checkpoint(save(tmp_path, state_archive(arrays))) as checkpoint:
+        assert checkpoint.names() == tuple(arrays)
+
+
+def test_memory_that_runs_out_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path, state_archive({"a": NUMBERS}))
+    for error in (RecursionError, MemoryError):
+
+        def fail(*_: Any, error: type[Exception] = error) -> None:
+            raise error
+
+        with monkeypatch.context() as changed, pytest.raises(CorruptFileError, match="nested too deeply or too large"):
+            changed.setattr("tfxlm.checkpoints.layouts.torch_objects.flat_tensors", fail)
+            open_checkpoint(path)
+        with monkeypatch.context() as changed, pytest.raises(CorruptFileError, match="truncated or corrupt pickle"):
+            changed.setattr("tfxlm.checkpoints.pickle_machine.Machine.run", fail)
+            open_checkpoint(path)
 
 
 def test_nested_state_dict(tmp_path: Path) -> None:
