@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, UnsafeFileError
-from tfxlm.files import read_json
+from tfxlm.files import leads_out, read_json
 
 
 def read_index(path: Path) -> dict[str, Path]:
@@ -39,19 +39,9 @@ def _shard(index: Path, name: str) -> Path:
             f"'{index}' names the file {name!r}. Expected a plain file name in the folder of the index."
         )
     shard = index.parent / name
-    target = shard.resolve()
-    if not any(target.is_relative_to(folder) for folder in _allowed_folders(index.parent)):
+    if leads_out(shard):
         raise UnsafeFileError(
             f"'{index}' names the file '{name}', which is a link that leads out of the folder. Put the file itself "
             "there."
         )
     return shard
-
-
-def _allowed_folders(folder: Path) -> list[Path]:
-    """The folder itself and, for a snapshot in the hub cache, the repository folder whose blobs its links lead to."""
-    folder = folder.resolve()
-    repositories = [
-        parent.parent for parent in folder.parents if parent.name == "snapshots" and (parent.parent / "blobs").is_dir()
-    ]
-    return [folder, *repositories[:1]]

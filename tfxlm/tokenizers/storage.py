@@ -52,10 +52,13 @@ def vocabulary_paths(folder: Path, choices: Choices) -> dict[str, Path] | None:
 
     Returns:
         The paths; None when files are missing in every form.
+
+    Raises:
+        UnsafeFileError: one is a link that leads out of the folder.
     """
     for choice in choices:
         if all((folder / name).is_file() for name in choice.values()):
-            return {argument: folder / name for argument, name in choice.items()}
+            return {argument: files.inside(folder, name) for argument, name in choice.items()}
     return None
 
 
@@ -181,10 +184,11 @@ def read_optional(path: Path) -> dict[str, Any]:
 
     Raises:
         TokenizerError: the file is malformed.
+        UnsafeFileError: it is a link that leads out of its folder.
     """
     if not path.is_file():
         return {}
     try:
-        return files.read_json(path)
+        return files.read_json(files.inside(path.parent, path.name))
     except CorruptFileError as error:
         raise TokenizerError(f"{error} Restore the file; the tokenizer's settings are read from it.") from error
