@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tfxlm import files
-from tfxlm.configs.hub_options import Limits
+from tfxlm.configs.hub_options import Limits, pop_hub_options
 from tfxlm.errors import InputError, TokenizerError
 from tfxlm.tokenizers import arguments, originals, sentence_pieces, storage, unigram_file
 from tfxlm.tokenizers.alignment import AlignedText, covered
@@ -150,9 +149,11 @@ class XLMRobertaTokenizer(Tokenizer):
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], **options: Any) -> Self:
         """Loads a tokenizer from a folder or from the hub; see `Tokenizer.from_pretrained`."""
         tokenizer = super().from_pretrained(name_or_path, **options)
-        folder = Path(name_or_path).expanduser()
-        dictionary = (folder.parent if folder.is_file() else folder) / originals.DICTIONARY
-        if dictionary.is_file():
+        # What there is was downloaded just now.
+        hub = {**pop_hub_options(options), "local_files_only": True, "force_download": False}
+        folder = storage.find_folder(name_or_path, cls.vocabulary_files, **hub)
+        if (folder / storage.DICTIONARY).is_file():
+            dictionary = files.inside(folder, storage.DICTIONARY)
             originals.check_dictionary(dictionary, tokenizer._model.names[len(FAIRSEQ.own) :])
         return tokenizer
 
