@@ -25,8 +25,13 @@ from tfxlm.inspection import backbone_shapes
 
 XLM = {"vocab_size": 11, "emb_dim": 8, "n_layers": 3, "n_heads": 2, "max_position_embeddings": 9}
 ROBERTA = {
-    **{"vocab_size": 11, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20},
-    **{"max_position_embeddings": 9, "type_vocab_size": 2},
+    "vocab_size": 11,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 20,
+    "max_position_embeddings": 9,
+    "type_vocab_size": 2,
 }
 
 

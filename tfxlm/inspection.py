@@ -11,8 +11,8 @@ from typing import Any
 
 from tfxlm import presets
 from tfxlm.checkpoints import Checkpoint, NameMap, find_weights, open_checkpoint
-from tfxlm.checkpoints.name_map import BACKBONE
 from tfxlm.checkpoints.maps.families import NAME_MAPS
+from tfxlm.checkpoints.name_map import BACKBONE
 from tfxlm.configs import AutoConfig, PreTrainedConfig
 from tfxlm.configs.families import FAMILIES, family_of
 from tfxlm.configs.hub_options import pop_hub_options
@@ -233,7 +233,10 @@ def backbone_shapes(config: PreTrainedConfig, name_map: NameMap, layers: int) ->
         *_, block, layer, kind = rule.variable.split("/")
         if rows.get(layer) == 0:
             continue
-        sizes = (wide if (block, layer) == ("feed_forward", "output") else dim, wide if layer == "intermediate" else dim)
+        sizes = (
+            wide if (block, layer) == ("feed_forward", "output") else dim,
+            wide if layer == "intermediate" else dim,
+        )
         shape = (rows[layer], dim) if layer in rows else sizes if kind == "kernel" else sizes[1:]
         for index in range(layers) if "{i}" in rule.tensor else (None,):
             if index not in pruned or block != "attention":
