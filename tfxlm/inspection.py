@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tfxlm import presets
 from tfxlm.checkpoints import Checkpoint, NameMap, find_weights, open_checkpoint
 from tfxlm.checkpoints.maps.families import NAME_MAPS
 from tfxlm.checkpoints.name_map import BACKBONE
+from tfxlm.checkpoints.remote import fetched_headers
 from tfxlm.configs import AutoConfig, PreTrainedConfig
 from tfxlm.configs.families import FAMILIES, family_of
 from tfxlm.configs.hub_options import pop_hub_options
@@ -83,6 +85,9 @@ def inspect_checkpoint(
 ) -> Inspection:
     """Finds out what a checkpoint is, from the headers of its files; no weights are read.
 
+    Of safetensors on the hub, only the headers are fetched. Other files are downloaded as a whole, because what is in
+    them is not at their beginning.
+
     Args:
         source: a folder, a file or a hub name, as `from_pretrained` takes it.
         variant, use_safetensors: which weights of `source`.
@@ -106,7 +111,10 @@ def inspect_checkpoint(
     if hub:
         raise ArgumentError(f"inspect_checkpoint does not take {', '.join(hub)}.")
     weights: dict[str, Any] = {"variant": variant, "use_safetensors": use_safetensors}
-    with open_checkpoint(find_weights(source, **weights, **wanted), **weights) as checkpoint:
+    with ExitStack() as stack:
+        stand_ins = stack.enter_context(fetched_headers(source, **weights, **wanted))
+        found = find_weights(source, **weights, **wanted) if stand_ins is None else stand_ins
+        checkpoint = stack.enter_context(open_checkpoint(found, **weights))
         origin = checkpoint.origin
         problems: list[str] = []
         config = _config(source, wanted, problems)
@@ -122,7 +130,7 @@ def inspect_checkpoint(
         vocabulary = _vocabulary(source, config, wanted, problems)
         ids = getattr(config, "id2lang", None) or {}
         return Inspection(
-            path=str(checkpoint.path),
+            path=str(checkpoint.path) if stand_ins is None else f"{source}/{checkpoint.path.name}",
             program=origin.program if origin else "transformers",
             file_format=checkpoint.file_format,
             files=len(checkpoint.files),

@@ -20,9 +20,7 @@ def read_index(path: Path) -> dict[str, Path]:
         UnsafeFileError: it names a file outside of its folder.
         CheckpointNotFoundError: a file that it names is missing.
     """
-    weight_map = read_json(path).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(f, str) for f in weight_map.values()):
-        raise CorruptFileError(f"'{path}' should map tensor names to file names under 'weight_map'. Download it again.")
+    weight_map = _weight_map(path)
     shards = {name: _shard(path, name) for name in sorted(set(weight_map.values()))}
     absent = [name for name, shard in shards.items() if not shard.is_file()]
     if absent:
@@ -31,6 +29,22 @@ def read_index(path: Path) -> dict[str, Path]:
             "them."
         )
     return {name: shards[shard] for name, shard in weight_map.items()}
+
+
+def shard_names(path: Path) -> list[str]:
+    """Returns the names of the files that an index lists, which need not be there.
+
+    Raises:
+        CorruptFileError, UnsafeFileError: see `read_index`.
+    """
+    return [_shard(path, name).name for name in sorted(set(_weight_map(path).values()))]
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    weight_map = read_json(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(f, str) for f in weight_map.values()):
+        raise CorruptFileError(f"'{path}' should map tensor names to file names under 'weight_map'. Download it again.")
+    return weight_map
 
 
 def _shard(index: Path, name: str) -> Path:

@@ -28,7 +28,8 @@ def inspect(
 ) -> None:
     """Say what a checkpoint is: family, layout, sizes, vocabulary, languages, licence, problems. Reads no weights.
 
-    Ends with status 1 when there are problems.
+    Of safetensors on the hub only the headers are fetched; weights in other formats are downloaded. Ends with status 1
+    when there are problems.
     """
     found = inspect_checkpoint(source, variant=variant, **hub_options(revision, token, subfolder, offline))
     if as_json:
