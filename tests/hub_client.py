@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from tfxlm import inspect_checkpoint
 from tfxlm.errors import TFXLMError
 from tfxlm.files import resolve_folder, upload_folder
 
@@ -11,6 +12,10 @@ for request in json.load(sys.stdin):
     try:
         if "repo_id" in request:
             print(json.dumps({"url": upload_folder(**request)}))
+            continue
+        if "inspect" in request:
+            inspection = inspect_checkpoint(request.pop("inspect"), **request)
+            print(json.dumps({"found": inspection.to_dict()}))
             continue
         folder = resolve_folder(**request)
         found = {str(path.relative_to(folder)): path.read_text() for path in Path(folder).rglob("*") if path.is_file()}

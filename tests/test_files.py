@@ -9,6 +9,7 @@ import pytest
 
 from tfxlm import files
 from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, InputError, OutputExistsError, UnsafeFileError
+from tfxlm.files import writing
 
 
 def listing(folder: Path) -> list[str]:
@@ -66,8 +67,9 @@ def test_read_json(tmp_path: Path) -> None:
         (b'{"a": 1,\n "b": tru}', "is not valid JSON: Expecting value at line 2, column 7"),
         (b'{"a": "\xff"}', "is not UTF-8 text: invalid start byte at byte 7"),
         (b"[1, 2]", "should hold a JSON object, but holds a list"),
-        (b"[" * 200_000, "is nested too deeply"),
-        (b'{"a":' * 200_000, "is nested too deeply"),
+        (b"[" * 90_000, "is nested too deeply"),
+        (b'{"a":' * 90_000, "is nested too deeply"),
+        (b'{"a": [' + b"[]," * 400_000 + b"[]]}", "has more lists and objects than files of this project have"),
         (b'{"a": ' + b"9" * 5000 + b"}", "cannot be read as JSON: Exceeds the limit"),
         (b"", r"is empty \(0 bytes\): download it again"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a git-LFS pointer.*`git lfs pull`"),
@@ -189,6 +191,61 @@ def test_atomic_folder_appears_whole(tmp_path: Path) -> None:
         assert not path.exists()
     assert (path / "assets" / "vocab").read_text() == "x"
     assert listing(path.parent) == ["1"]
+
+
+def test_leftovers_are_known_by_their_names(tmp_path: Path) -> None:
+    for name in (".new.0123456789ab.tmp", ".new.backup.tmp", ".new.bf16.0123456789ab.tmp", ".new.0123456789AB.tmp"):
+        (tmp_path / name).mkdir()
+    with files.atomic_folder(tmp_path / "new"):
+        pass
+    assert listing(tmp_path) == [".new.0123456789AB.tmp", ".new.backup.tmp", ".new.bf16.0123456789ab.tmp", "new"]
+
+
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_a_folder_that_another_process_takes_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_locked: bool
+) -> None:
+    lock = writing._lock
+
+    def late(folder: Path) -> int | None:
+        if is_locked:
+            return None
+        folder.rmdir()
+        return lock(folder)
+
+    monkeypatch.setattr(writing, "_lock", late)
+    with (
+        pytest.raises(OutputExistsError, match="is being made by another process"),
+        files.atomic_folder(tmp_path / "a"),
+    ):
+        pytest.fail("entered")
+    assert listing(tmp_path) == []
+
+
+def test_work_folder(tmp_path: Path) -> None:
+    with files.work_folder(tmp_path / "model.keras") as folder:
+        (folder / "model.keras").write_text("x")
+        (folder / "more").write_text("y")
+    assert listing(tmp_path) == ["model.keras"] and (tmp_path / "model.keras").read_text() == "x"
+    with pytest.raises(OutputExistsError, match="exists already"), files.work_folder(tmp_path / "model.keras"):
+        pytest.fail("entered")
+
+
+def test_links_out_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch()
+    folder = tmp_path / "models--x" / "snapshots" / "1"
+    folder.mkdir(parents=True)
+    (tmp_path / "models--x" / "blobs").mkdir()
+    (tmp_path / "models--x" / "blobs" / "1").touch()
+    (folder / "file").touch()
+    for name, target in (("blob", "../../blobs/1"), ("inner", "file"), ("out", "../../../secret"), ("loop", "loop")):
+        (folder / name).symlink_to(target)
+    for name in ("file", "blob", "inner", "loop", "missing"):
+        assert files.inside(folder, name) == folder / name
+    with pytest.raises(
+        UnsafeFileError, match=r"out' is a link that leads out of its folder.*Put the file itself there"
+    ):
+        files.inside(folder, "out")
 
 
 def test_atomic_folder_is_removed_on_error(tmp_path: Path) -> None:

@@ -28,6 +28,24 @@ def blob_id(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
 
 
+# Weights of two gigabytes each, of which there is only the beginning.
+LARGE = 1 << 31
+HEADERS = {
+    name: json.dumps({name: {"dtype": "F16", "shape": [LARGE // 2], "data_offsets": [0, LARGE]}}).encode()
+    for name in ("a", "b")
+}
+HEADERS = {name: len(header).to_bytes(8, "little") + header for name, header in HEADERS.items()}
+INDEX = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+REPOSITORY |= {
+    "large/model.safetensors": HEADERS["a"],
+    "shards/model.safetensors.index.json": json.dumps(INDEX).encode(),
+    "shards/model-1.safetensors": HEADERS["a"],
+    "shards/model-2.safetensors": HEADERS["b"],
+    "evil/model.safetensors.index.json": b'{"weight_map": {"a": "../model.safetensors"}}',
+}
+# What was asked for of files, in ranges and as a whole.
+ASKED: list[tuple[str, str | None]] = []
+
 # What was uploaded: of each request the address, the token, and what it said.
 POSTED: list[dict[str, Any]] = []
 
@@ -76,7 +94,15 @@ class Hub(BaseHTTPRequestHandler):
             self.answer(200, json.dumps(body).encode(), Content_Type="application/json")
         elif path.startswith(f"/org/model/resolve/{COMMIT}/"):
             content = REPOSITORY[path.split(COMMIT + "/")[1]]
+            ASKED.append((path.split(COMMIT + "/")[1], self.headers["range"]))
             self.answer(200, content, ETag=f'"{blob_id(content)}"', X_Repo_Commit=COMMIT)
+        elif path.startswith("/org/model/resolve/main/"):
+            file = path.removeprefix("/org/model/resolve/main/")
+            ASKED.append((file, self.headers["range"]))
+            if file in REPOSITORY:
+                self.answer(206, REPOSITORY[file])
+            else:
+                self.answer(404, b"", X_Error_Code="EntryNotFound")
         else:
             self.answer(404, b"{}", X_Error_Code="RepoNotFound")
 
@@ -128,7 +154,7 @@ def resolve(endpoint: str, cache: Path, requests: list[dict[str, Any]], **settin
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1", **settings}
     environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
     process = subprocess.run(
-        [sys.executable, Path(__file__).with_name("hub_client.py")],
+        [sys.executable, "-m", "tests.hub_client"],
         input=json.dumps(requests),
         capture_output=True,
         text=True,
@@ -141,7 +167,7 @@ def resolve(endpoint: str, cache: Path, requests: list[dict[str, Any]], **settin
 
 
 def test_downloads_what_matches_and_then_works_offline(hub: str, tmp_path: Path) -> None:
-    wanted = {"name_or_path": "org/model", "patterns": ["config.json", "*.safetensors"]}
+    wanted = {"name_or_path": "org/model", "patterns": ["config.json", "model.safe*"]}
     small = {"name_or_path": "org/model", "patterns": ["*.json"], "subfolder": "small"}
     online = resolve(hub, tmp_path, [wanted, small])
     assert online[0] == {"files": {"config.json": '{"n_layers": 2}', "model.safetensors": "weights"}}
@@ -149,6 +175,18 @@ def test_downloads_what_matches_and_then_works_offline(hub: str, tmp_path: Path)
     # The same cache, with the library's switch, with our argument, and with the hub gone.
     assert resolve(hub, tmp_path, [small], HF_HUB_OFFLINE="1") == online[1:]
     assert resolve("http://127.0.0.1:9", tmp_path, [{**small, "local_files_only": True}, small]) == [online[1]] * 2
+
+
+def test_inspection_fetches_headers(hub: str, tmp_path: Path) -> None:
+    ASKED.clear()
+    requests = [{"inspect": "org/model", "subfolder": folder} for folder in ("large", "shards", "evil")]
+    large, shards, evil = resolve(hub, tmp_path, requests)
+    assert (large["found"]["size"], large["found"]["path"]) == (LARGE, "org/model/model.safetensors")
+    assert (shards["found"]["size"], shards["found"]["files"]) == (2 * LARGE, 2)
+    assert evil["error"] == "UnsafeFileError" and "Expected a plain file name" in evil["message"]
+    fetched = [(file, part) for file, part in ASKED if file.endswith(".safetensors")]
+    assert {file for file, _ in fetched} >= {"large/model.safetensors", "shards/model-2.safetensors"}
+    assert all(part == "bytes=0-100000" for _, part in fetched)
 
 
 def test_errors_say_the_way_out(hub: str, tmp_path: Path) -> None:

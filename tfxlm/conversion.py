@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,38 @@ from typing import Any
 import numpy as np
 
 from tfxlm import presets
-from tfxlm.checkpoints import FLOATS, Checkpoint, Lazy, Origin, find_weights, is_file, open_checkpoint, write_checkpoint
+from tfxlm.checkpoints import (
+    FLOATS,
+    Checkpoint,
+    Lazy,
+    Origin,
+    find_weights,
+    is_file,
+    open_checkpoint,
+    parse_size,
+    write_checkpoint,
+)
 from tfxlm.checkpoints.maps.families import NAME_MAPS
 from tfxlm.configs import CONFIG_FILE, AutoConfig
 from tfxlm.configs.corrections import correct_config
 from tfxlm.configs.families import family_of
 from tfxlm.configs.hub_options import pop_hub_options
-from tfxlm.errors import ArgumentError, CheckpointNotFoundError, InputError, OutputExistsError
-from tfxlm.files import atomic_file, atomic_folder, read_json, resolve_folder, write_json
+from tfxlm.errors import ArgumentError, CheckpointNotFoundError, InputError
+from tfxlm.files import atomic_folder, inside, read_json, resolve_folder, work_folder, write_json
 from tfxlm.tokenizers import AutoTokenizer
 
 logger = logging.getLogger("tfxlm")
 
 Progress = Callable[[int, int], None]
 
-# How files with weights end, and those that list them.
-_WEIGHTS = (".safetensors", ".bin", ".h5", ".msgpack", ".ot", ".pt", ".pth", ".ckpt", ".onnx", ".index.json")
 _PART_BYTES = 1 << 24
-# What goes with weights in a repository on the hub.
-_COMPANIONS = ("*.json", "*.txt", "*.model")
+_SHARD_SIZE = "5GB"
+#: What goes with weights, and is copied with them: nothing else, because people publish the new folder.
+COMPANIONS = (
+    *(CONFIG_FILE, "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("tokenizer.json", "vocab.json", "merges.txt", "sentencepiece.bpe.model"),
+    *("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE"),
+)
 _KERAS = ".keras"
 
 
@@ -41,7 +53,7 @@ def convert_checkpoint(
     target: str | Path,
     *,
     dtype: str | None = None,
-    max_shard_size: str | int = "5GB",
+    max_shard_size: str | int = _SHARD_SIZE,
     preprocessing: str | None = None,
     corrections: bool = True,
     variant: str | None = None,
@@ -53,20 +65,22 @@ def convert_checkpoint(
 
     The folder has the weights as safetensors, in which every tensor starts at a multiple of 64 bytes whose size is
     one, so that a model can be a memory map of it (``from_pretrained(target, memory_map=True)``); the configuration;
-    and the tokenizer. Weights are not changed but for `dtype`, and some megabytes of them are in memory at a time. The
-    folder appears when it is whole. What an interrupted conversion left is removed by the next one.
+    and the tokenizer. Of other files, README, LICENSE and NOTICE are copied. Weights are not changed but for `dtype`,
+    and some megabytes of them are in memory at a time. The folder appears when it is whole. What an interrupted
+    conversion left is removed by the next one.
 
     Args:
         source: a folder, a file or a hub name, as `from_pretrained` takes it: safetensors or files of torch.save,
             whole or sharded; ``.pth`` of the original XLM; ``model.pt`` of fairseq; ``tf_model.h5``.
         target: the folder to make; or a file that ends in ``.keras``, which `keras.saving.load_model` reads.
         dtype: "float32", "bfloat16", "float16" or "float64" for another dtype of the weights; theirs by default.
-        max_shard_size: largest size of the tensors in one file, in bytes or as ``"5GB"``.
-        preprocessing: of the tokenizer of an original XLM checkpoint: ``"hf"`` (the default) or ``"fair"``.
+        max_shard_size: largest size of the tensors in one file of a folder, in bytes or as ``"5GB"``.
+        preprocessing: of the tokenizer of an original XLM checkpoint: ``"hf"`` (the default) or ``"fair"``. Others have
+            their own.
         corrections: whether what the files of a released checkpoint get wrong (`tfxlm.presets`) is put right; the new
             folder has another name, by which it would not be known.
         variant, use_safetensors: which weights of `source`, as `from_pretrained` takes them.
-        progress: called with the bytes that were read, and those that will be.
+        progress: called with the bytes that were read for a folder, and those that will be.
         **hub: `revision`, `token`, `subfolder`, `local_files_only`, `cache_dir`, `force_download`.
 
     Returns:
@@ -74,9 +88,10 @@ def convert_checkpoint(
 
     Raises:
         InputError: when `dtype` is none of these, or too narrow for the weights; or `max_shard_size` is no size.
+        ArgumentError: when an option cannot be followed, as `preprocessing` where there is a tokenizer.
         CheckpointNotFoundError: when `source` holds no weights.
-        CorruptFileError, UnsafeFileError, UnsupportedFileError: when a file is broken, asks for more than weights, or
-            is of another kind.
+        CorruptFileError, UnsafeFileError, UnsupportedFileError: when a file is broken, asks for more than weights, is a
+            link out of its folder, or is of another kind.
         ConfigError, TokenizerError: when the settings of another program make no valid configuration or tokenizer.
         OutputExistsError: when `target` exists, or another process is writing it.
 
@@ -97,18 +112,40 @@ def convert_checkpoint(
     hub = wanted
     weights: dict[str, Any] = {"variant": variant, "use_safetensors": use_safetensors}
     if target.suffix == _KERAS:
+        _refuse_options(target, max_shard_size=max_shard_size, preprocessing=preprocessing, progress=progress)
         return [_write_keras(source, target, dtype, weights | hub | {"corrections": corrections})]
     path = find_weights(source, **weights, **hub)
     with open_checkpoint(path, **weights) as checkpoint, atomic_folder(target) as folder:
         tensors = _lazy_tensors(checkpoint, _tied_names(checkpoint, path), dtype, progress)
-        write_checkpoint(folder, tensors, max_shard_size=max_shard_size)
+        parse_size(max_shard_size)
+        # Before the weights, which take minutes: here it shows whether the settings make sense.
         if checkpoint.origin is None:
+            if preprocessing is not None:
+                raise ArgumentError(
+                    f"preprocessing={preprocessing!r} is for checkpoints of the original XLM, and '{source}' has the "
+                    "tokenizer files of transformers. Leave the option out, and pass it where the tokenizer is loaded."
+                )
             _copy_companions(source, path, folder, dtype, corrections, hub)
         else:
             given = {} if preprocessing is None else {"preprocessing": preprocessing}
             options = {"corrections": corrections, **hub}
             _make_companions(source, checkpoint.origin, folder, dtype, given, options)
+        write_checkpoint(folder, tensors, max_shard_size=max_shard_size)
     return sorted(target.iterdir())
+
+
+def _refuse_options(target: Path, **options: Any) -> None:
+    """Refuses what means nothing for a Keras file.
+
+    Raises:
+        ArgumentError: one of the options was given.
+    """
+    given = [name for name, value in options.items() if value not in (None, _SHARD_SIZE)]
+    if given:
+        raise ArgumentError(
+            f"{', '.join(given)} cannot be followed for the Keras file '{target}', which is one file without a "
+            "tokenizer. Leave it out, or give a folder as the target."
+        )
 
 
 def _tied_names(checkpoint: Checkpoint, path: Path) -> dict[str, str]:
@@ -119,7 +156,7 @@ def _tied_names(checkpoint: Checkpoint, path: Path) -> dict[str, str]:
 
 
 def _stored_config(path: Path) -> Mapping[str, Any]:
-    file = (path.parent if is_file(path) else path) / CONFIG_FILE
+    file = inside(path.parent if is_file(path) else path, CONFIG_FILE)
     return read_json(file) if file.is_file() else {}
 
 
@@ -163,10 +200,11 @@ def _cast(name: str, part: np.ndarray, new: np.dtype) -> np.ndarray:
         return part
     with np.errstate(over="ignore"):
         cast = part.astype(new)
-    if new.itemsize < part.dtype.itemsize and not np.isfinite(cast).all() and np.isfinite(part).all():
+    finite = np.isfinite(part)
+    if not np.isfinite(cast)[finite].all():
         raise InputError(
-            f"Tensor '{name}' has values up to {np.abs(part.astype(np.float64)).max():.3g}, too large for {new}. Use "
-            'dtype="bfloat16", which has the range of float32.'
+            f"Tensor '{name}' has values up to {np.abs(part[finite].astype(np.float64)).max():.3g}, too large for "
+            f"{new}. Use a dtype of a wider range: bfloat16 has that of float32."
         )
     return cast
 
@@ -175,9 +213,10 @@ def _copy_companions(
     source: str | Path, path: Path, folder: Path, dtype: str | None, corrections: bool, hub: Mapping[str, Any]
 ) -> None:
     """Copies the files beside the weights, and says in the configuration what dtype the weights have now."""
-    found = path.parent if is_file(path) else resolve_folder(source, patterns=_COMPANIONS, **hub)
-    for file in _beside_weights(found):
-        shutil.copyfile(file, folder / file.name)
+    found = path.parent if is_file(path) else resolve_folder(source, patterns=COMPANIONS, **hub)
+    for name in COMPANIONS:
+        if os.path.isfile(found / name):
+            shutil.copyfile(inside(found, name), folder / name)
     if not (folder / CONFIG_FILE).exists():
         return
     stored = read_json(folder / CONFIG_FILE)
@@ -190,11 +229,6 @@ def _copy_companions(
     released = presets.find(source, stored)
     if corrections and released is not None and released.letters:
         AutoTokenizer.from_pretrained(source, **hub).save_pretrained(folder)
-
-
-def _beside_weights(folder: Path) -> Iterable[Path]:
-    """Returns the files that are not weights."""
-    return [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.endswith(_WEIGHTS)]
 
 
 def _make_companions(
@@ -225,12 +259,8 @@ def _write_keras(source: str | Path, target: Path, dtype: str | None, options: M
     config = AutoConfig.from_pretrained(source, **hub)
     names = [f"TF{name.removeprefix('TF')}" for name in config.architectures or ()]
     model_class = next((getattr(models, name) for name in names if hasattr(models, name)), models.TFAutoModel)
-    model = model_class.from_pretrained(source, config=config, dtype=dtype or config.dtype, **options)
-    if target.exists():
-        raise OutputExistsError(f"'{target}' exists already. Choose another name, or remove it first.")
-    with atomic_file(target) as temporary, tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        # Keras looks at the ending of the name.
-        written = Path(folder) / target.name
-        model.save(written)
-        os.replace(written, temporary)
+    # Before the weights are read, so that a target that exists is refused at once; Keras looks at the ending of a name.
+    with work_folder(target) as folder:
+        model = model_class.from_pretrained(source, config=config, dtype=dtype or config.dtype, **options)
+        model.save(folder / target.name)
     return target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from tfxlm import presets
 from tfxlm.checkpoints import Checkpoint, NameMap, find_weights, open_checkpoint
 from tfxlm.checkpoints.maps.families import NAME_MAPS
+from tfxlm.checkpoints.name_map import BACKBONE
+from tfxlm.checkpoints.remote import fetched_headers
 from tfxlm.configs import AutoConfig, PreTrainedConfig
 from tfxlm.configs.families import FAMILIES, family_of
 from tfxlm.configs.hub_options import pop_hub_options
@@ -82,6 +85,9 @@ def inspect_checkpoint(
 ) -> Inspection:
     """Finds out what a checkpoint is, from the headers of its files; no weights are read.
 
+    Of safetensors on the hub, only the headers are fetched. Other files are downloaded as a whole, because what is in
+    them is not at their beginning.
+
     Args:
         source: a folder, a file or a hub name, as `from_pretrained` takes it.
         variant, use_safetensors: which weights of `source`.
@@ -105,7 +111,10 @@ def inspect_checkpoint(
     if hub:
         raise ArgumentError(f"inspect_checkpoint does not take {', '.join(hub)}.")
     weights: dict[str, Any] = {"variant": variant, "use_safetensors": use_safetensors}
-    with open_checkpoint(find_weights(source, **weights, **wanted), **weights) as checkpoint:
+    with ExitStack() as stack:
+        stand_ins = stack.enter_context(fetched_headers(source, **weights, **wanted))
+        found = find_weights(source, **weights, **wanted) if stand_ins is None else stand_ins
+        checkpoint = stack.enter_context(open_checkpoint(found, **weights))
         origin = checkpoint.origin
         problems: list[str] = []
         config = _config(source, wanted, problems)
@@ -121,7 +130,7 @@ def inspect_checkpoint(
         vocabulary = _vocabulary(source, config, wanted, problems)
         ids = getattr(config, "id2lang", None) or {}
         return Inspection(
-            path=str(checkpoint.path),
+            path=str(checkpoint.path) if stand_ins is None else f"{source}/{checkpoint.path.name}",
             program=origin.program if origin else "transformers",
             file_format=checkpoint.file_format,
             files=len(checkpoint.files),
@@ -176,8 +185,7 @@ def _disagreements(checkpoint: Checkpoint, config: PreTrainedConfig, name_map: N
         and name_map.full_name(name) not in name_map.tied
     ]
     if unknown:
-        some = ", ".join(unknown[:_MOST_LISTED]) + (", ..." if len(unknown) > _MOST_LISTED else "")
-        yield f"{len(unknown)} tensors are not of {FAMILIES[config.model_type]} models: {some}"
+        yield f"{len(unknown)} tensors are not of {FAMILIES[config.model_type]} models: {_some(unknown)}"
     names = {name_map.full_name(name): name for name in checkpoint}
     words = next((names[name] for name in _WORDS if name in names), None)
     expected = (config.vocab_size, config.hidden_size)
@@ -191,6 +199,62 @@ def _disagreements(checkpoint: Checkpoint, config: PreTrainedConfig, name_map: N
     count = len({variable.partition("/block_")[2].partition("/")[0] for variable in layers})
     if count != config.num_hidden_layers:
         yield f"there are {count} layers, and by the configuration {config.num_hidden_layers}"
+    shapes = {
+        name: shape
+        for name, shape in backbone_shapes(config, name_map, min(count, config.num_hidden_layers)).items()
+        if name not in _WORDS
+    }
+    missing = [name for name in shapes if name not in names]
+    if missing:
+        yield f"{len(missing)} tensors are missing: {_some(missing)}"
+    others = [
+        f"{name} {found} instead of {shape}"
+        for name, shape in shapes.items()
+        if name in names and (found := checkpoint.info(names[name]).shape) != shape
+    ]
+    if others:
+        yield f"{len(others)} tensors have other shapes than by the configuration: {_some(others)}"
+
+
+def backbone_shapes(config: PreTrainedConfig, name_map: NameMap, layers: int) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the tensors that every model of a configuration has, without making one.
+
+    Args:
+        config: the configuration.
+        name_map: of its family.
+        layers: how many layers to count. Of those with pruned heads, attention is left out.
+
+    Returns:
+        The shapes in files by full name.
+    """
+    dim = config.hidden_size
+    wide = getattr(config, "intermediate_size", 4 * dim)  # XLM has no setting for it
+    pruned = {int(layer) for layer in getattr(config, "pruned_heads", None) or ()}
+    rows = {
+        "word": config.vocab_size,
+        "position": config.max_position_embeddings,
+        "token_type": getattr(config, "type_vocab_size", 0),
+        "lang": config.n_langs if getattr(config, "uses_lang_embeddings", False) else 0,
+    }
+    shapes = {}
+    for rule in (rule for rule in name_map.rules if rule.part == BACKBONE):
+        *_, block, layer, kind = rule.variable.split("/")
+        if rows.get(layer) == 0:
+            continue
+        sizes = (
+            wide if (block, layer) == ("feed_forward", "output") else dim,
+            wide if layer == "intermediate" else dim,
+        )
+        shape = (rows[layer], dim) if layer in rows else sizes if kind == "kernel" else sizes[1:]
+        for index in range(layers) if "{i}" in rule.tensor else (None,):
+            if index not in pruned or block != "attention":
+                shapes[rule.tensor.replace("{i}", str(index))] = rule.transform.shape(shape)
+    return shapes
+
+
+def _some(texts: list[str]) -> str:
+    """Returns the first of some texts."""
+    return ", ".join(texts[:_MOST_LISTED]) + (", ..." if len(texts) > _MOST_LISTED else "")
 
 
 def _vocabulary(

@@ -2,6 +2,8 @@
 
 import json
 import mmap
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +16,9 @@ import safetensors.numpy
 
 from tests.checkpoints.arrays import random_array, same
 from tests.checkpoints.torch_writer import save, state_archive
-from tfxlm.checkpoints import open_checkpoint
+from tests.example_files import CHECKPOINT
+from tfxlm import AutoConfig, AutoTokenizer
+from tfxlm.checkpoints import find_weights, open_checkpoint
 from tfxlm.errors import (
     CheckpointNotFoundError,
     CorruptFileError,
@@ -235,6 +239,42 @@ def test_index_does_not_follow_links_out_of_the_folder(tmp_path: Path) -> None:
     (snapshot / "link").symlink_to(tmp_path / "secret")
     with pytest.raises(UnsafeFileError, match="leads out of the folder"):
         open_checkpoint(snapshot)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "model.pt", "model.safetensors.index.json"])
+def test_weights_that_are_links_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "elsewhere" / name
+    path.parent.mkdir()
+    path.write_bytes(b"secret")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / name).symlink_to(path)
+    with pytest.raises(UnsafeFileError, match=f"{name}' is a link that leads out of its folder"):
+        open_checkpoint(tmp_path / "model")
+    # A file that is named may be anywhere, and what is no file is not opened.
+    with pytest.raises(CorruptFileError):
+        open_checkpoint(tmp_path / "model" / name)
+    os.mkfifo(tmp_path / "elsewhere" / "tf_model.h5")
+    path.unlink()
+    with pytest.raises(CheckpointNotFoundError, match="holds no weights"):
+        open_checkpoint(tmp_path / "elsewhere")
+
+
+def test_settings_that_are_links_out_of_the_folder(tmp_path: Path) -> None:
+    shutil.copytree(CHECKPOINT, tmp_path / "model")
+    for name in ("tokenizer_config.json", "vocab.json", "config.json"):
+        shutil.move(tmp_path / "model" / name, tmp_path / name)
+        (tmp_path / "model" / name).symlink_to(tmp_path / name)
+        with pytest.raises(UnsafeFileError, match=f"{name}' is a link that leads out of its folder"):
+            (AutoConfig if name == "config.json" else AutoTokenizer).from_pretrained(tmp_path / "model")
+        (tmp_path / "model" / name).unlink()
+        shutil.move(tmp_path / name, tmp_path / "model" / name)
+
+
+def test_names_that_are_too_long(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFoundError, match="There is no folder or file"):
+        open_checkpoint(tmp_path / ("a" * 300))
+    with pytest.raises(CheckpointNotFoundError, match=r"There is no folder '.*it is not a hub name"):
+        find_weights(tmp_path / ("a" * 300))
 
 
 @pytest.mark.parametrize("subfolder", ["", "small"])

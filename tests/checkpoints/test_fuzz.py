@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
@@ -22,17 +23,31 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.checkpoints.arrays import one_of_each, random_array
-from tests.checkpoints.torch_writer import archive, legacy, state_archive, storage, tensor
+from tests.checkpoints.child import in_child
+from tests.checkpoints.torch_writer import (
+    Name,
+    Raw,
+    State,
+    archive,
+    emit,
+    legacy,
+    pickled,
+    state_archive,
+    storage,
+    tensor,
+)
 from tests.tokenizers.test_originals import write as write_original
 from tfxlm import AutoConfig
 from tfxlm.checkpoints import open_checkpoint
+from tfxlm.checkpoints.pickle_values import Constructor, RecordType
 from tfxlm.checkpoints.restricted_pickle import load_pickle
 from tfxlm.checkpoints.torch_values import NAMES
 from tfxlm.errors import CorruptFileError, TFXLMError
 
 TIMES = 20 if os.environ.get("TFXLM_SWEEP", "") not in ("", "0") else 1
-# What reading may take beside the file itself.
-MOST_MEMORY = 48 << 20
+# What reading may take: some memory, and a number of times the size of the file; and of the processor, in seconds.
+MOST_MEMORY, MOST_TIMES, MOST_SECONDS = 48 << 20, 64, 10
+CHILD_SECONDS = 240  # for all files of a test
 
 
 def fuzz(
@@ -40,9 +55,10 @@ def fuzz(
     record_property: Callable[[str, object], None],
     what: str,
     strategy: Any,
-    attempt: Callable[[Any], Any],
+    make: Callable[[Any], bytes],
+    read: Callable[[bytes], Any],
 ) -> Counter[str]:
-    """Runs `attempt` on examples, and counts how it ends."""
+    """Makes files of examples, reads them in a process of limited time and memory, and counts how it ends."""
     counts: Counter[str] = Counter()
 
     # The same examples every time, but for the sweep.
@@ -51,21 +67,23 @@ def fuzz(
     @settings(max_examples=TIMES * examples, deadline=None, database=None, **options)
     @given(strategy)
     def run(example: Any) -> None:
+        data = make(example)
         tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
+        before, start = tracemalloc.get_traced_memory()[0], time.process_time()
         try:
-            attempt(example)
+            read(data)
         except TFXLMError as error:
             counts[type(error).__name__] += 1
         else:
             counts["read"] += 1
-        assert tracemalloc.get_traced_memory()[1] - before < MOST_MEMORY
+        assert tracemalloc.get_traced_memory()[1] - before < MOST_MEMORY + MOST_TIMES * len(data)
+        assert time.process_time() - start < MOST_SECONDS
 
-    tracemalloc.start()
-    try:
+    def run_all() -> None:
+        tracemalloc.start()
         run()
-    finally:
-        tracemalloc.stop()
+
+    in_child(run_all, counts, CHILD_SECONDS * TIMES)
     found = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
     record_property("fuzz", f"{what}: {sum(counts.values())} examples, {found}")
     return counts
@@ -124,11 +142,11 @@ def test_damaged_files(kind: str, tmp_path: Path, record_property: Any) -> None:
     name, data = CONTENTS[kind]
     path = tmp_path / name
 
-    def attempt(edits: list[tuple[float, int, bytes]]) -> None:
-        path.write_bytes(edited(data, edits))
+    def read(changed: bytes) -> None:
+        path.write_bytes(changed)
         open_all(path)
 
-    counts = fuzz(150, record_property, f"damaged, {kind}", EDITS, attempt)
+    counts = fuzz(150, record_property, f"damaged, {kind}", EDITS, lambda edits: edited(data, edits), read)
     assert sum(counts.values()) - counts["read"] > 20
 
 
@@ -148,15 +166,18 @@ def test_every_hundredth_of_a_truncation(kind: str, tmp_path: Path, record_prope
 def test_flipped_bits(kind: str, tmp_path: Path, record_property: Any) -> None:
     name, data = CONTENTS[kind]
 
-    def attempt(places: list[int]) -> None:
+    def flip(places: list[int]) -> bytes:
         changed = bytearray(data)
         for place in places:
             changed[place // 8] ^= 1 << place % 8
+        return bytes(changed)
+
+    def read(changed: bytes) -> None:
         (tmp_path / name).write_bytes(changed)
         open_all(tmp_path / name)
 
     bits = st.lists(st.integers(0, 8 * len(data) - 1), min_size=1, max_size=3)
-    fuzz(150, record_property, f"flipped bits, {kind}", bits, attempt)
+    fuzz(150, record_property, f"flipped bits, {kind}", bits, flip, read)
 
 
 # Operations with their arguments, honest ones more often than others.
@@ -179,12 +200,94 @@ OPERATIONS = st.one_of(
 
 
 def test_made_up_pickles(record_property: Any) -> None:
-    def attempt(operations: list[bytes]) -> None:
-        data = b"\x80\x02" + b"".join(operations) + b"."
+    def make(parts: list[tuple[list[bytes], int]]) -> bytes:
+        return b"\x80\x02" + b"".join(b"".join(operations) * times for operations, times in parts) + b"."
+
+    def read(data: bytes) -> None:
         load_pickle(data, path=Path("x"), names=NAMES, persistent_load=lambda identifier: identifier)
 
-    counts = fuzz(800, record_property, "made up pickles", st.lists(OPERATIONS, max_size=30), attempt)
+    # Some operations, which may be repeated thousands of times.
+    times = st.one_of(st.just(1), st.just(1), st.integers(1, 20_000))
+    parts = st.lists(st.tuples(st.lists(OPERATIONS, max_size=12), times), max_size=4)
+    counts = fuzz(800, record_property, "made up pickles", parts, make, read)
     assert counts["UnsafeFileError"] > 5 and counts["CorruptFileError"] > 20 and counts["read"] > 5
+
+
+def doubled(count: int) -> Raw:
+    """A tuple of two of the one before, many times over."""
+    return Raw(b"N" + b"q\x09h\x09\x86" * count)
+
+
+def repeated(value: Any, count: int) -> Raw:
+    """A list of one value, which the file has once."""
+    return Raw(b"](" + emit(value) + b"q\x08" + b"h\x08" * count + b"e")
+
+
+def copied(name: str, value: Any, count: int) -> Raw:
+    """A list of what a function makes of one value."""
+    again = b"h\x06h\x07R" * count
+    return Raw(b"](" + emit(Name(name)) + b"q\x06" + emit(value) + b"\x85q\x07R" + again + b"e")
+
+
+def with_state(name: str, state: Any) -> State:
+    """An instance of a class that is known."""
+    return State(Raw("c{}\n{}\n)\x81".format(*name.rsplit(".", 1)).encode()), state)
+
+
+PLACE = storage("0", 64)
+KNOWN = st.sampled_from(sorted(name for name, value in NAMES.items() if isinstance(value, Constructor)))
+RECORDS = st.sampled_from(sorted(name for name, value in NAMES.items() if isinstance(value, RecordType)))
+KEYS = ("n_heads", "lang2id", "id2lang", "asm", "asm_cutoffs", "model", "arch", "dropout", "_content", "_val", "a")
+PLAIN = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**80), 2**80), st.floats(), st.text(max_size=5),
+    st.sampled_from([PLACE, tensor(PLACE, (4, 4), (4, 1)), tensor(PLACE, (0, 2**40), (2**40, 1))]),
+    st.integers(0, 100_000).map(lambda count: Raw(b"N" + b"\x85" * count)), st.integers(1, 200).map(doubled),
+)  # fmt: skip
+COUNTS = st.one_of(st.integers(1, 5), st.integers(1, 20_000))
+VALUES = st.recursive(
+    PLAIN,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
+        st.builds(repeated, inner, COUNTS),
+        st.builds(copied, KNOWN, inner, COUNTS),
+        st.builds(copied, KNOWN, st.builds(repeated, inner, COUNTS), COUNTS),
+        st.builds(with_state, RECORDS, inner),
+    ),
+    max_leaves=4,
+)
+SQUARE, ROW, BODY = tensor(PLACE, (4, 4), (4, 1)), tensor(PLACE, (4,), (1,)), "encoder.sentence_encoder."
+SQUARES = ("embed_tokens.weight", "embed_positions.weight", "layers.0.fc1.weight")
+STATES = [
+    dict.fromkeys(("embeddings.weight", "position_embeddings.weight"), SQUARE),
+    {
+        **dict.fromkeys([BODY + name for name in SQUARES], SQUARE),
+        **dict.fromkeys([BODY + name for name in ("layernorm_embedding.weight", "layernorm_embedding.bias")], ROW),
+    },
+]
+PARTS = st.fixed_dictionaries(
+    {"model": st.one_of(st.sampled_from(STATES), st.sampled_from(STATES), VALUES)},
+    optional=dict.fromkeys(("params", "args", "cfg", "dico_id2word", "dico_word2id", "more"), VALUES),
+)
+
+
+@pytest.mark.parametrize("is_legacy", [False, True], ids=["zip", "before 1.6"])
+def test_made_up_checkpoints_of_other_programs(is_legacy: bool, tmp_path: Path, record_property: Any) -> None:
+    def make(content: Any) -> bytes:
+        if not is_legacy:
+            return archive(content, {"0": bytes(256)})
+        machine = (119547037146038801333356, 1001, {}, content, ["0"])
+        return b"".join(map(pickled, machine)) + (64).to_bytes(8, "little") + bytes(256)
+
+    def read(data: bytes) -> None:
+        (tmp_path / "model.pt").write_bytes(data)
+        open_all(tmp_path / "model.pt")
+        AutoConfig.from_pretrained(tmp_path)
+
+    what = f"made up checkpoints, {'before 1.6' if is_legacy else 'zip'}"
+    counts = fuzz(300, record_property, what, PARTS, make, read)
+    assert counts["CorruptFileError"] > 5 and counts["UnsupportedFileError"] > 5
 
 
 SIZES = st.one_of(st.integers(-3, 40), st.integers(-(2**70), 2**70), st.floats(), st.none(), st.booleans())
@@ -201,15 +304,18 @@ HEADERS = st.dictionaries(st.text(max_size=4), PLACES, max_size=4)
 
 
 def test_made_up_headers_of_safetensors(tmp_path: Path, record_property: Any) -> None:
-    def attempt(example: tuple[dict[str, Any], int, bytes]) -> None:
+    def make(example: tuple[dict[str, Any], int, bytes]) -> bytes:
         header, wrong, data = example
         text = json.dumps(header).encode()
-        (tmp_path / "model.safetensors").write_bytes((max(0, len(text) + wrong)).to_bytes(8, "little") + text + data)
+        return (max(0, len(text) + wrong)).to_bytes(8, "little") + text + data
+
+    def read(data: bytes) -> None:
+        (tmp_path / "model.safetensors").write_bytes(data)
         open_all(tmp_path)
 
     lengths = st.one_of(st.just(0), st.just(0), st.integers(-5, 2**40))
     strategy = st.tuples(HEADERS, lengths, st.binary(max_size=40))
-    fuzz(400, record_property, "made up headers of safetensors", strategy, attempt)
+    fuzz(400, record_property, "made up headers of safetensors", strategy, make, read)
 
 
 JSON = st.recursive(
@@ -222,13 +328,16 @@ CONFIGS = st.dictionaries(st.one_of(st.sampled_from((*FIELDS, "architectures", "
 
 
 def test_made_up_configurations(tmp_path: Path, record_property: Any) -> None:
-    def attempt(example: tuple[str, dict[str, Any]]) -> None:
+    def make(example: tuple[str, dict[str, Any]]) -> bytes:
         family, values = example
-        (tmp_path / "config.json").write_text(json.dumps({"model_type": family, **values}))
+        return json.dumps({"model_type": family, **values}).encode()
+
+    def read(data: bytes) -> None:
+        (tmp_path / "config.json").write_bytes(data)
         AutoConfig.from_pretrained(tmp_path)
 
     families = st.sampled_from(["xlm", "xlm-roberta", "xlm-roberta-xl", "bert"])
-    counts = fuzz(400, record_property, "made up configurations", st.tuples(families, CONFIGS), attempt)
+    counts = fuzz(400, record_property, "made up configurations", st.tuples(families, CONFIGS), make, read)
     assert counts["ConfigError"] > 20 and counts["read"] > 5
 
 
@@ -241,12 +350,15 @@ def test_made_up_indices(tmp_path: Path, record_property: Any) -> None:
         st.none(),
     )
 
-    def attempt(weight_map: dict[str, Any]) -> None:
-        (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    def make(weight_map: dict[str, Any]) -> bytes:
+        return json.dumps({"weight_map": weight_map}).encode()
+
+    def read(data: bytes) -> None:
+        (tmp_path / "model.safetensors.index.json").write_bytes(data)
         open_all(tmp_path)
 
     maps = st.dictionaries(st.sampled_from(["a", "b"]), names, max_size=2)
-    counts = fuzz(200, record_property, "made up indices", maps, attempt)
+    counts = fuzz(200, record_property, "made up indices", maps, make, read)
     assert counts["read"] and counts["UnsafeFileError"]
 
 

@@ -179,6 +179,12 @@ def memo_bomb() -> Raw:
     return Raw(b"N" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(100)))
 
 
+def numpy_array(shape: tuple[int, ...]) -> State:
+    """An array of numpy without numbers, of a shape that it cannot have."""
+    made = Call(Name("numpy.core.multiarray._reconstruct"), ())
+    return State(made, (1, shape, Call(Name("numpy.dtype"), ("f4",)), False, Raw(b"C\x00")))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -220,7 +226,7 @@ def memo_bomb() -> Raw:
         (Call(FUNCTION, {}), "the arguments of a call are not a tuple"),
         (Call(Name("torch._utils._rebuild_parameter"), (1, True, {})), "a parameter is not a tensor"),
         (Call(Name("torch.Size"), (("1",),)), "a torch.Size is not made from integers"),
-        (Call(Name("collections.OrderedDict"), (1,)), "an OrderedDict is not made from a list"),
+        (Call(Name("collections.OrderedDict"), (1,)), "a dictionary is not made from a list"),
         (Call(Name("collections.OrderedDict"), ([[memo_bomb(), 1]],)), "not made from pairs of names and values"),
         # The machine.
         (Raw(b"00"), "a value is missing on the stack"),
@@ -229,6 +235,13 @@ def memo_bomb() -> Raw:
         (Raw(b"}(Nu"), "a key has no value"),
         (Raw(emit(1) + emit(2) + b"\x93"), "a global has a name that is not a string"),
         (Raw(b"}" + memo_bomb().data + b"Ns"), "a dictionary key is a tuple"),
+        (Raw(b"}" + emit((1,) * 17) + b"Ns"), "a dictionary key is a tuple"),
+        (Raw(b"}" + emit(2**61 - 1) + b"Ns"), "a dictionary key is a number too large to be true"),
+        (Call(Name("builtins.set"), ([2**61 - 1],)), "a dictionary key is a number too large to be true"),
+        (Call(Name("numpy.dtype"), (memo_bomb(),)), "numpy's dtype of type tuple is none of numbers"),
+        (Call(Name("numpy.dtype"), ("O8",)), "numpy's dtype 'O8' is none of numbers"),
+        (numpy_array((1,) * 65), "the state of numpy's array is not what it should be"),
+        (numpy_array((2**63,)), "the state of numpy's array is not what it should be"),
         (Raw(b"B\xff\xff\xff\x7f"), "pickle"),
         (Raw(b"\x8d" + b"\xff" * 7 + b"\x7f"), "pickle"),
         (Raw(b"\x8e" + b"\xff" * 7 + b"\x7f"), "pickle"),
@@ -265,11 +278,15 @@ def test_memory_is_not_taken_for_large_memo_indices(tmp_path: Path) -> None:
 
 
 def test_deep_nesting_and_memo_bombs_end(tmp_path: Path) -> None:
-    for value in (memo_bomb(), Raw(b"]" * 150_000 + b"a" * 149_999), Raw(b"N" + b"\x85" * 150_000)):
+    deep = Raw(b"N" + b"\x85" * 150_000)
+    for value in (memo_bomb(), Raw(b"]" * 150_000 + b"a" * 149_999), deep):
         with pytest.raises(
             UnsupportedFileError, match=r"1 of its 1 entries are something else \(first: 'a'; keys: 'a'"
         ):
             opened(tmp_path, {"a": value})
+    for value in (memo_bomb(), deep):
+        with pytest.raises(CorruptFileError, match="a dictionary is not made from pairs of names and values"):
+            opened(tmp_path, {"a": Call(Name("builtins.dict"), ([[value, 1]],))})
 
 
 def test_nested_state_dict(tmp_path: Path) -> None:

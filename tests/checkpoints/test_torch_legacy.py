@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.checkpoints.arrays import one_of_each, same
+from tests.checkpoints.test_torch_files import memo_bomb
 from tests.checkpoints.torch_writer import Call, Name, Persistent, Raw, emit, legacy, pickled, save, storage, tensor
 from tfxlm.checkpoints import open_checkpoint
 from tfxlm.errors import CorruptFileError, UnsafeFileError, UnsupportedFileError
@@ -56,6 +57,12 @@ def test_shared_storages_and_views(tmp_path: Path) -> None:
 
 
 WHOLE = {"a": tensor(place(), (24,), (1,))}
+
+
+@pytest.mark.parametrize("protocol", [memo_bomb(), Raw(b"N" + b"\x85" * 100_000)], ids=["memo bomb", "deep"])
+def test_versions_that_cannot_be_shown(tmp_path: Path, protocol: Raw) -> None:
+    with pytest.raises(UnsupportedFileError, match="is in version of type tuple of the format"):
+        opened(tmp_path, written(WHOLE, protocol=protocol))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 from tests.checkpoints.arrays import random_array, shifted
-from tests.checkpoints.torch_writer import archive
+from tests.checkpoints.torch_writer import archive, emit
 from tests.example_files import CHECKPOINT
 from tests.tokenizers.test_originals import write as write_original
 from tfxlm import AutoTokenizer, TFAutoModelForPreTraining, XLMConfig
@@ -128,6 +128,40 @@ def test_what_was_interrupted_is_removed(tmp_path: Path) -> None:
     done = run("convert", source, tmp_path / "new")
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(tmp_path)) == ["new", "source"]
+
+
+def run_with(tmp_path: Path, error: str) -> subprocess.CompletedProcess[str]:
+    """Runs a conversion in which something happens."""
+    code = f"""
+import sys, tfxlm.cli
+def fail(*_, **__):
+    raise {error}
+sys.modules["tfxlm.cli.convert"].convert_checkpoint = fail
+sys.argv = ["tfxlm", "convert", "a", "b"]
+tfxlm.cli.main()
+"""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT, timeout=120, check=False)
+
+
+def test_what_comes_from_outside(tmp_path: Path) -> None:
+    done = run_with(tmp_path, "KeyboardInterrupt")
+    assert (done.returncode, done.stderr) == (130, "interrupted; nothing was left half written\n")
+    done = run_with(tmp_path, "OSError(28, 'No space left on device')")
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_control_characters_of_files(tmp_path: Path) -> None:
+    """Names in a file cannot command the terminal of whoever looks at it."""
+    name = "\x1b]0;owned\x07\x1b[2J\x9b2J\u202ex"
+    shifted(tmp_path, {name: random_array((2,))})
+    XLMConfig(vocab_size=6, emb_dim=4, n_layers=1, n_heads=2).save_pretrained(tmp_path)
+    (tmp_path / "evil.bin").write_bytes(archive(emit({name: 1}).join((b"\x80\x02", b".")), {}))
+    outputs = [run("inspect", tmp_path), run("inspect", tmp_path, "--json"), run("inspect", tmp_path / "evil.bin")]
+    for done in outputs:
+        assert done.returncode == 1 and "owned" in done.stdout + done.stderr
+        assert not set("\x1b\x07\x9b\u202e") & set(done.stdout + done.stderr)
+    assert any(name in problem for problem in json.loads(outputs[1].stdout)["problems"])
 
 
 def test_two_conversions_at_once(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.checkpoints.torch_writer import Call, Name, archive, storage, tensor
+from tests.tokenizers.toy_pieces import write_trained
 from tfxlm import AutoTokenizer, XLMRobertaTokenizer, XLMTokenizer
 from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, TokenizerError
 from tfxlm.tokenizers.originals import check_dictionary, letter_case_of
@@ -130,3 +133,48 @@ def test_fairseq_beside_its_list(tmp_path: Path) -> None:
     (tmp_path / "dict.txt").write_text("".join(f"{name} 1\n" for name in reversed(names)), encoding="utf-8")
     with pytest.raises(TokenizerError, match="ids by this list are not those of XLM-RoBERTa"):
         XLMRobertaTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository ``me/xlm``, whose files are downloaded by their patterns as the hub library does it."""
+    repository, snapshot = tmp_path / "repository", tmp_path / "snapshot"
+    repository.mkdir()
+    snapshot.mkdir()
+
+    def download(name: str, allow_patterns: list[str], **_: object) -> str:
+        assert name == "me/xlm"
+        for file in sorted(repository.rglob("*")):
+            place = str(file.relative_to(repository))
+            if file.is_file() and any(fnmatch.fnmatch(place, pattern) for pattern in allow_patterns):
+                (snapshot / place).parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, snapshot / place)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    return repository
+
+
+@pytest.mark.parametrize("subfolder", ["", "inner"])
+def test_an_original_xlm_on_the_hub(hub: Path, subfolder: str) -> None:
+    write(hub / subfolder)
+    where = {"subfolder": subfolder} if subfolder else {}
+    for tokenizer_class in (AutoTokenizer, XLMTokenizer):
+        assert tokenizer_class.from_pretrained("me/xlm", **where).tokenize("the") == ["the</w>"]
+
+
+@pytest.mark.parametrize("subfolder", ["", "inner"])
+def test_lists_of_fairseq_are_checked_wherever_they_are(hub: Path, subfolder: str) -> None:
+    write_trained(hub / subfolder)
+    (hub / subfolder / "dict.txt").write_text("wrong 1\n")
+    where = {"subfolder": subfolder} if subfolder else {}
+    for name in ("me/xlm", hub):
+        with pytest.raises(TokenizerError, match=r"has 'wrong' in row 1, where the model has"):
+            XLMRobertaTokenizer.from_pretrained(name, **where)
+
+
+def test_merges_of_released_checkpoints(tmp_path: Path) -> None:
+    path = write(tmp_path, codes=None).rename(tmp_path / "mlm_ende_1024.pth")
+    (tmp_path / "codes_enfr").write_text("")
+    (tmp_path / "codes_ende").write_text(CODES)
+    assert XLMTokenizer.from_pretrained(path).tokenize("the") == ["the</w>"]

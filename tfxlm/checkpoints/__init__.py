@@ -11,7 +11,7 @@ from tfxlm.checkpoints.opening import find_original, find_weights, is_file, open
 from tfxlm.checkpoints.origin import Origin
 from tfxlm.checkpoints.report import LoadPlan, LoadReport, Mismatch, Source, plan
 from tfxlm.checkpoints.safetensors import FLOATS
-from tfxlm.checkpoints.writer import Lazy, write_checkpoint
+from tfxlm.checkpoints.writer import Lazy, parse_size, write_checkpoint
 
 __all__ = [
     "FLOATS",
@@ -33,6 +33,7 @@ __all__ = [
     "find_weights",
     "is_file",
     "open_checkpoint",
+    "parse_size",
     "plan",
     "read_origin",
     "weight_files",

@@ -262,6 +262,15 @@ class ZerosEntry(TensorEntry):
         return None
 
 
+def is_text(name: str) -> bool:
+    """Whether a name has no halves of characters, which could be neither printed nor written."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _copy_rows(rows: np.ndarray, out: np.ndarray) -> None:
     """Copies rows into an array that may be transposed or of another dtype."""
     if out.flags.c_contiguous:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tfxlm.checkpoints.pickle_values import Constructor, RecordType
+from tfxlm.checkpoints.arrays import MAX_DIMS
+from tfxlm.checkpoints.pickle_values import Constructor, RecordType, shown
 
 # Kinds of dtypes whose values are plain numbers.
 _KINDS = "biuf"
@@ -18,7 +19,7 @@ class StoredDtype:
 
     def __init__(self, code: Any, *_: Any) -> None:
         if type(code) is not str or not code[1:].isdecimal() or code[0] not in _KINDS:
-            raise ValueError(f"numpy's dtype {code!r:.40} is none of numbers")
+            raise ValueError(f"numpy's dtype {shown(code)} is none of numbers")
         self.dtype = np.dtype(code)
 
     def set_state(self, state: Any) -> None:
@@ -43,8 +44,13 @@ class StoredArray:
         if type(state) is not tuple or len(state) != 5:
             raise ValueError("the state of numpy's array is not what it should be")
         _, shape, dtype, in_fortran_order, data = state
-        sizes = type(shape) is tuple and all(type(size) is int and size >= 0 for size in shape)
-        if not sizes or type(dtype) is not StoredDtype or type(data) is not bytes:
+        # The limits keep the product of the sizes cheap.
+        is_shape = (
+            type(shape) is tuple
+            and len(shape) <= MAX_DIMS
+            and all(type(size) is int and 0 <= size < 1 << 63 for size in shape)
+        )
+        if not is_shape or type(dtype) is not StoredDtype or type(data) is not bytes:
             raise ValueError("the state of numpy's array is not what it should be")
         if math.prod(shape) * dtype.dtype.itemsize != len(data):
             raise ValueError(f"numpy's array of shape {shape} does not have {len(data)} bytes")

@@ -14,7 +14,7 @@ from tfxlm.checkpoints.origin import Contents, Origin
 from tfxlm.checkpoints.safetensors import read_safetensors
 from tfxlm.checkpoints.sharded import read_index
 from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, UnsupportedFileError
-from tfxlm.files import resolve_folder
+from tfxlm.files import inside, resolve_folder
 
 Reader = Callable[[MappedFile], Contents]
 _Opener = Callable[[Path], MappedFile]
@@ -107,7 +107,7 @@ def find_weights(
 
 def is_file(name_or_path: str | os.PathLike[str]) -> bool:
     """Whether a checkpoint is given as one file; otherwise it is a folder or a hub name."""
-    return Path(name_or_path).expanduser().is_file()
+    return os.path.isfile(Path(name_or_path).expanduser())
 
 
 def find_original(name_or_path: str | os.PathLike[str], **hub: Any) -> Path | None:
@@ -122,6 +122,7 @@ def find_original(name_or_path: str | os.PathLike[str], **hub: Any) -> Path | No
 
     Raises:
         CheckpointNotFoundError: there is no such folder or repository, or several checkpoints are in it.
+        UnsafeFileError: it is a link that leads out of the folder.
     """
     if is_file(name_or_path):
         return Path(name_or_path).expanduser()
@@ -167,7 +168,7 @@ def open_checkpoint(
     Raises:
         CheckpointNotFoundError: the folder holds no weights file, or several checkpoints.
         CorruptFileError: a file is truncated, malformed or a placeholder.
-        UnsafeFileError: a file tries to run code or to lead out of the folder.
+        UnsafeFileError: a file tries to run code, or is a link in `path` that leads out of the folder.
         UnsupportedFileError: a file has a format or a layout that is not read.
     """
     path = Path(path)
@@ -181,7 +182,7 @@ def open_checkpoint(
 
 def _choose(path: Path, names: Mapping[str, Reader]) -> tuple[Path, Reader]:
     """Returns the file with weights that is named, or that a folder has, and what reads it."""
-    if path.is_file():
+    if is_file(path):
         ending = next((one for one in _ENDINGS if path.name.removesuffix(_INDEX).endswith(f".{one}")), None)
         if ending is None:
             raise UnsupportedFileError(
@@ -190,9 +191,10 @@ def _choose(path: Path, names: Mapping[str, Reader]) -> tuple[Path, Reader]:
             )
         return path, _ENDINGS[ending]
     for name, reader in names.items():
-        if (path / name).exists():
-            return path / name, reader
-    if not path.is_dir():
+        # Neither of them is a pipe, for one, which would keep whoever opens it waiting.
+        if os.path.isfile(path / name) or os.path.isdir(path / name):
+            return inside(path, name), reader
+    if not os.path.isdir(path):
         raise CheckpointNotFoundError(f"There is no folder or file '{path}'.")
     original = _original_in(path)
     if original is not None:
@@ -211,7 +213,7 @@ def _original_in(folder: Path) -> Path | None:
             f"'{folder}' holds {len(found)} checkpoints: {', '.join(path.name for path in found[:10])}. Name one of "
             f"these files, such as '{found[0]}'."
         )
-    return found[0] if found else None
+    return inside(folder, found[0].name) if found else None
 
 
 def _map(path: Path, *, copy_on_write: bool, stack: ExitStack) -> MappedFile:

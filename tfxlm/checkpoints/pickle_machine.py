@@ -7,7 +7,7 @@ from pathlib import Path
 from pickletools import opcodes
 from typing import Any
 
-from tfxlm.checkpoints.pickle_values import Constructor, Record, RecordType
+from tfxlm.checkpoints.pickle_values import Constructor, Record, RecordType, plain_key
 from tfxlm.errors import CorruptFileError, UnsafeFileError
 
 MAX_PICKLE_BYTES = 128 * 1024 * 1024  # names and shapes only; a vocabulary of 200,000 words takes a twentieth
@@ -15,9 +15,15 @@ MAX_PICKLE_BYTES = 128 * 1024 * 1024  # names and shapes only; a vocabulary of 2
 # How many lists, dicts, sets, tuples and numbered values there may be: some, and one for so many bytes. Each can take
 # two hundred times the one byte that asks for it.
 _SOME_PARTS, _BYTES_PER_PART = 160_000, 12
+# As how many of them something counts that has attributes, and a tuple as a key: unlike those of texts, the hashes of
+# tuples can be made to be all the same, and each insertion then takes as long as there are keys.
+_OBJECT_PARTS, _TUPLE_KEY_PARTS = 4, 32
+_FEW_ARGUMENTS = 8  # whose tuple counts for nothing
+# How many characters that are copied count as one.
+_CHARACTERS_PER_PART = 64
+# How many numbered values are counted in one go.
+_PUTS = 4096
 
-# Of keys in dictionaries, and of what a tuple that is a key has in it.
-_PLAIN_KEYS = frozenset((str, int, float, bool, bytes, type(None)))
 # For messages: of all operations that there are.
 _ALL_NAMES = {ord(operation.code): operation.name for operation in opcodes}
 _STOP, _TEXT, _PUT, _SMALL_INTEGER = map(ord, ".XrM")
@@ -48,7 +54,7 @@ class Machine:
         """Does one operation after another, each by its code, and returns what is on the stack at the end."""
         data, end = self.data, self.end
         memo, unpack = self.memo, LENGTH.unpack_from
-        position = self.position
+        position, puts = self.position, 0
         while position < end:
             code = data[position]
             position += 1
@@ -62,6 +68,10 @@ class Machine:
             elif code == _PUT and self.stack and (stop := position + 4) <= end:
                 memo[unpack(data, position)[0]] = self.stack[-1]
                 position = stop
+                puts += 1
+                if puts == _PUTS:
+                    self.position, puts = position, 0
+                    self.spend(_PUTS)
                 continue
             elif code == _SMALL_INTEGER and (stop := position + 2) <= end:
                 self.stack.append(data[position] | data[position + 1] << 8)
@@ -108,9 +118,9 @@ class Machine:
         self.position = stop + 1
         return text.decode("utf-8")
 
-    def spend(self) -> None:
-        """Counts a part, and refuses one too many for what has been read."""
-        self.parts_left -= 1
+    def spend(self, count: int = 1) -> None:
+        """Counts parts, and refuses one too many for what has been read."""
+        self.parts_left -= count
         if self.parts_left < 0 and -self.parts_left * _BYTES_PER_PART > self.position - self.start:
             raise CorruptFileError(
                 f"'{self.path}' holds a pickle of more lists, dictionaries and tuples than its length accounts for, "
@@ -165,7 +175,7 @@ class Machine:
         self.stack.append(items)
 
     def push_frozen_set(self) -> None:
-        items = frozenset(map(_key, self.pop_mark()))
+        items = frozenset(map(self.key, self.pop_mark()))
         self.stack.append(items)
 
     def append(self) -> None:
@@ -178,7 +188,7 @@ class Machine:
 
     def add_items(self) -> None:
         items = self.pop_mark()
-        self.top(set).update(map(_key, items))
+        self.top(set).update(map(self.key, items))
 
     def set_item(self) -> None:
         self.update(self.pop_some(2))
@@ -191,11 +201,19 @@ class Machine:
         if len(items) % 2:
             raise ValueError("a key has no value")
         for index in range(0, len(items), 2):
-            target[_key(items[index])] = items[index + 1]
+            key = items[index]
+            target[key if type(key) is str else self.key(key)] = items[index + 1]
+
+    def key(self, key: Any) -> Any:
+        """Returns what a dictionary or set may be given as a key, and counts it."""
+        if type(key) is tuple:
+            self.spend(_TUPLE_KEY_PARTS)
+        return plain_key(key)
 
     def put(self, index: int) -> None:
         if not self.stack:
             raise ValueError("a value is missing on the stack")
+        self.spend()
         self.memo[index] = self.stack[-1]
 
     def get(self, index: int) -> None:
@@ -230,6 +248,8 @@ class Machine:
                 f"'{self.path}' calls a value of type {type(function).__name__}, which saved weights never do. Nothing "
                 "was executed. Get the weights as safetensors."
             )
+        self.spend(_OBJECT_PARTS + len(arguments) // _FEW_ARGUMENTS)
+        self.spend(sum(map(_parts, arguments)))
         self.stack.append(function.build(*arguments))
 
     def make_record(self) -> None:
@@ -239,6 +259,7 @@ class Machine:
                 f"'{self.path}' makes an instance of a value of type {type(kind).__name__}, which saved weights never "
                 "do. Nothing was executed. Get the weights as safetensors."
             )
+        self.spend(_OBJECT_PARTS)
         self.stack.append(Record(kind.name))
 
     def set_state(self) -> None:
@@ -252,15 +273,17 @@ class Machine:
                 f"'{self.path}' sets the state of an object, which saved weights never need. Nothing was executed. "
                 "Get the weights as safetensors."
             )
+        self.spend(_parts(state))
+        self.spend(sum(map(_parts, state)) if type(state) is tuple else 0)
         target.set_state(state)
 
     def load_persistent(self) -> None:
+        self.spend(_OBJECT_PARTS)
         self.stack.append(self.persistent_load(self.pop()))
 
 
-def _key(key: Any) -> Any:
-    """Returns what a dictionary or set may be given as a key."""
-    # Hashing a deeply nested tuple overflows the C stack, or takes for ever: such keys are not accepted.
-    if type(key) in _PLAIN_KEYS or (type(key) is tuple and all(type(item) in _PLAIN_KEYS for item in key)):
-        return key
-    raise ValueError(f"a dictionary key is a {type(key).__name__}")
+def _parts(value: Any) -> int:
+    """As how many parts a value counts that a function may copy, each time that it is given to one."""
+    if type(value) in (str, bytes):
+        return len(value) // _CHARACTERS_PER_PART
+    return len(value) if type(value) in (tuple, list, dict, set, frozenset) else 0

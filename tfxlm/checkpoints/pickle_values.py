@@ -4,6 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+# Of keys in dictionaries, and of what a tuple that is a key has in it.
+_PLAIN_KEYS = frozenset((str, int, float, bool, bytes, type(None)))
+_LONGEST_KEY, _LARGEST_KEY = 16, 1 << 60
+_MOST_SHOWN = 40
+
 
 @dataclass(frozen=True)
 class Constructor:
@@ -39,8 +44,32 @@ class Record:
     def set_state(self, state: Any) -> None:
         """Takes the attributes."""
         # Classes with slots store a pair of dicts, one of which may be None.
-        for part in state if type(state) is tuple else (state,):
+        for part in state if type(state) is tuple and len(state) == 2 else (state,):
             if type(part) is dict:
                 self.state.update(part)
             elif part is not None:
                 raise ValueError(f"the state of a {self.name} is not a dictionary")
+
+
+def plain_key(key: Any) -> Any:
+    """Returns what a dictionary or set may be given as a key.
+
+    Raises:
+        ValueError: it takes too long to hash, or can be made to collide with all others.
+    """
+    # Hashing a deeply nested tuple overflows the C stack, or takes for ever: such keys are not accepted.
+    for item in key if type(key) is tuple and len(key) <= _LONGEST_KEY else (key,):
+        if type(item) not in _PLAIN_KEYS:
+            raise ValueError(f"a dictionary key is a {type(key).__name__}")
+        # Multiples of 2**61 - 1 have the hash 0, every one of them.
+        if type(item) is int and not -_LARGEST_KEY < item < _LARGEST_KEY:
+            raise ValueError("a dictionary key is a number too large to be true")
+    return key
+
+
+def shown(value: Any) -> str:
+    """Returns a value from a file for a message; what may be large or deep by its type only."""
+    if type(value) is str:
+        return repr(value[:_MOST_SHOWN])
+    small = type(value) is int and -_LARGEST_KEY < value < _LARGEST_KEY
+    return str(value) if small else f"of type {type(value).__name__}"

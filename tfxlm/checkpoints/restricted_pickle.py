@@ -50,7 +50,7 @@ def load_pickle(
         return machine.run(_OPERATIONS), machine.position
     except CheckpointError:
         raise
-    except (ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError, MemoryError, struct.error) as error:
         reason = " ".join(str(error).split())[:200]
         raise CorruptFileError(
             f"'{path}' holds a truncated or corrupt pickle ({reason}). Download it again."
@@ -99,7 +99,6 @@ def _empty(kind: type) -> Callable[[Machine], None]:
 
 
 def _memoize(machine: Machine) -> None:
-    machine.spend()
     machine.put(len(machine.memo))
 
 

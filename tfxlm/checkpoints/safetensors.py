@@ -16,11 +16,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from tfxlm.checkpoints.arrays import MAX_DIMS, TensorEntry
+from tfxlm.checkpoints.arrays import MAX_DIMS, TensorEntry, is_text
 from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
 MAX_HEADER_BYTES = 100_000_000  # the library's limit
+# A list takes fifty times the three bytes that ask for it. Each tensor has three brackets, in fifty bytes and more.
+_SOME_BRACKETS, _BYTES_PER_BRACKET = 100_000, 12
 
 DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype(np.float64),
@@ -88,6 +90,8 @@ def _parse_header(file: MappedFile, data: bytes) -> dict[str, Any]:
 
     if not data.startswith(b"{"):
         raise _corrupt(file, "it does not start with '{'")
+    if data.count(b"{") + data.count(b"[") > _SOME_BRACKETS + len(data) // _BYTES_PER_BRACKET:
+        raise _corrupt(file, "it has more lists and objects than those of tensors")
     try:
         header = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
     except CorruptFileError:
@@ -121,6 +125,8 @@ def _entry(file: MappedFile, start: int, name: str, spec: Any) -> TensorEntry:
         raise _corrupt(file, f"tensor '{name}' has an unknown dtype")
     if not _is_sizes(shape) or not _is_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise _corrupt(file, f"tensor '{name}' has a malformed shape or malformed offsets")
+    if not is_text(name):
+        raise _corrupt(file, f"tensor {name!r:.60} has a name that is not text")
     dtype = DTYPES[kind]
     needed = math.prod(shape) * dtype.itemsize
     if offsets[1] - offsets[0] != needed:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tfxlm.errors import CheckpointNotFoundError, CorruptFileError, UnsafeFileError
-from tfxlm.files import read_json
+from tfxlm.files import leads_out, read_json
 
 
 def read_index(path: Path) -> dict[str, Path]:
@@ -20,9 +20,7 @@ def read_index(path: Path) -> dict[str, Path]:
         UnsafeFileError: it names a file outside of its folder.
         CheckpointNotFoundError: a file that it names is missing.
     """
-    weight_map = read_json(path).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(f, str) for f in weight_map.values()):
-        raise CorruptFileError(f"'{path}' should map tensor names to file names under 'weight_map'. Download it again.")
+    weight_map = _weight_map(path)
     shards = {name: _shard(path, name) for name in sorted(set(weight_map.values()))}
     absent = [name for name, shard in shards.items() if not shard.is_file()]
     if absent:
@@ -33,25 +31,31 @@ def read_index(path: Path) -> dict[str, Path]:
     return {name: shards[shard] for name, shard in weight_map.items()}
 
 
+def shard_names(path: Path) -> list[str]:
+    """Returns the names of the files that an index lists, which need not be there.
+
+    Raises:
+        CorruptFileError, UnsafeFileError: see `read_index`.
+    """
+    return [_shard(path, name).name for name in sorted(set(_weight_map(path).values()))]
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    weight_map = read_json(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(f, str) for f in weight_map.values()):
+        raise CorruptFileError(f"'{path}' should map tensor names to file names under 'weight_map'. Download it again.")
+    return weight_map
+
+
 def _shard(index: Path, name: str) -> Path:
     if not name or name in (".", "..") or any(character in name for character in "/\\\0:"):
         raise UnsafeFileError(
             f"'{index}' names the file {name!r}. Expected a plain file name in the folder of the index."
         )
     shard = index.parent / name
-    target = shard.resolve()
-    if not any(target.is_relative_to(folder) for folder in _allowed_folders(index.parent)):
+    if leads_out(shard):
         raise UnsafeFileError(
             f"'{index}' names the file '{name}', which is a link that leads out of the folder. Put the file itself "
             "there."
         )
     return shard
-
-
-def _allowed_folders(folder: Path) -> list[Path]:
-    """The folder itself and, for a snapshot in the hub cache, the repository folder whose blobs its links lead to."""
-    folder = folder.resolve()
-    repositories = [
-        parent.parent for parent in folder.parents if parent.name == "snapshots" and (parent.parent / "blobs").is_dir()
-    ]
-    return [folder, *repositories[:1]]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfxlm.checkpoints import torch_legacy, torch_zip
-from tfxlm.checkpoints.arrays import TensorEntry
+from tfxlm.checkpoints.arrays import TensorEntry, is_text
 from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.torch_values import UnsupportedKindError
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
@@ -91,6 +91,10 @@ def check_tensors(file: MappedFile, tensors: Mapping[str, TensorEntry]) -> None:
         CorruptFileError: they do not, or are.
     """
     for name, entry in tensors.items():
+        if not is_text(name):
+            raise CorruptFileError(
+                f"'{file.path}': tensor {name!r:.60} has a name that is not text. Download it again."
+            )
         entry.check(f"tensor '{name}'")
     total = sum(entry.nbytes for entry in tensors.values())
     if total > _MOST_REPEATED * file.size:

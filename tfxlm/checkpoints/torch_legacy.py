@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from tfxlm.checkpoints.mapped_files import MappedFile
+from tfxlm.checkpoints.pickle_values import shown
 from tfxlm.checkpoints.restricted_pickle import load_pickle
 from tfxlm.checkpoints.torch_values import NAMES, Storage, storage_fields
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
@@ -39,7 +40,7 @@ def read_legacy(file: MappedFile) -> Any:
     protocol, position = load(persistent_load=_no_storage, start=file.map.find(_MAGIC) + len(_MAGIC))
     if protocol != PROTOCOL:
         raise UnsupportedFileError(
-            f"'{file.path}' is in version {protocol!r:.40} of the format of torch.save before 1.6, and {PROTOCOL} is "
+            f"'{file.path}' is in version {shown(protocol)} of the format of torch.save before 1.6, and {PROTOCOL} is "
             "the only one that was released. Save it again with a newer torch."
         )
     # Facts about the machine that wrote the file; numbers are little-endian on every one.
@@ -64,7 +65,9 @@ def _load_storage(file: MappedFile, storages: dict[str, Storage], identifier: An
             "`module.state_dict()` instead."
         )
     kind, key, size, view = storage_fields(identifier)
-    storage = storages.setdefault(key, Storage(file, 0, size, kind.dtype, False, None))
+    if key not in storages:
+        storages[key] = Storage(file, 0, size, kind.dtype, False, None)
+    storage = storages[key]
     if (storage.dtype, storage.size) != (kind.dtype, size):
         raise ValueError(f"storage '{key}' has two types or sizes")
     return storage if view is None else _view(storage, view)

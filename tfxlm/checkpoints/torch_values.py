@@ -10,7 +10,7 @@ import numpy as np
 from tfxlm.checkpoints.arrays import MAX_DIMS, TensorEntry
 from tfxlm.checkpoints.mapped_files import Checksum, MappedFile
 from tfxlm.checkpoints.numpy_values import NUMPY_NAMES, encode
-from tfxlm.checkpoints.pickle_values import Constructor, RecordType
+from tfxlm.checkpoints.pickle_values import Constructor, RecordType, plain_key
 from tfxlm.errors import UnsupportedFileError
 
 
@@ -119,13 +119,12 @@ def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any, state: Any = N
     return data
 
 
-def _ordered_dict(items: Any = ()) -> dict[Any, Any]:
+def _dict(items: Any = ()) -> dict[Any, Any]:
     if type(items) not in (tuple, list):
-        raise ValueError("an OrderedDict is not made from a list")
-    pairs = [tuple(item) for item in items if type(item) in (tuple, list)]
-    if len(pairs) != len(items) or not all(len(pair) == 2 and type(pair[0]) in (str, int) for pair in pairs):
-        raise ValueError("an OrderedDict is not made from pairs of names and values")
-    return dict(pairs)
+        raise ValueError("a dictionary is not made from a list")
+    if not all(type(item) in (tuple, list) and len(item) == 2 and type(item[0]) in (str, int) for item in items):
+        raise ValueError("a dictionary is not made from pairs of names and values")
+    return {plain_key(name): value for name, value in items}
 
 
 def _collection(kind: type) -> Constructor:
@@ -134,7 +133,7 @@ def _collection(kind: type) -> Constructor:
     def build(items: Any = ()) -> Any:
         if type(items) not in (tuple, list) or not all(type(item) in (str, int, float, bool) for item in items):
             raise ValueError(f"a {kind.__name__} is not made from plain values")
-        return kind(items)
+        return kind(map(plain_key, items))
 
     return Constructor(build)
 
@@ -186,7 +185,7 @@ _RECORDS = (
 
 # Every global name that a file may hold.
 NAMES: dict[str, Any] = {
-    "collections.OrderedDict": Constructor(_ordered_dict),
+    "collections.OrderedDict": Constructor(_dict),
     # The argument is what makes missing values.
     "collections.defaultdict": Constructor(lambda factory=None: {}),
     "torch._utils._rebuild_tensor": Constructor(_rebuild_tensor),
@@ -204,8 +203,8 @@ NAMES: dict[str, Any] = {
         for module in ("builtins", "__builtin__")
         for name, maker in {
             **{kind.__name__: _collection(kind) for kind in (set, frozenset, list, tuple)},
-            **{name: Marker(name) for name in ("int", "float", "bool", "str", "object")},
-            "dict": Constructor(dict),
+            **{name: Marker(name) for name in ("int", "long", "float", "bool", "str", "object")},
+            "dict": Constructor(_dict),
         }.items()
     },
     "typing.Any": Marker("typing.Any"),

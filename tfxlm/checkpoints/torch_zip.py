@@ -13,7 +13,7 @@ from typing import Any
 
 from tfxlm.checkpoints.mapped_files import Checksum, MappedFile
 from tfxlm.checkpoints.restricted_pickle import MAX_PICKLE_BYTES, load_pickle
-from tfxlm.checkpoints.torch_values import NAMES, Storage, storage_fields
+from tfxlm.checkpoints.torch_values import NAMES, Storage, StorageType, storage_fields
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
 _START = b"PK\x03\x04"
@@ -48,11 +48,14 @@ def read_zip(file: MappedFile) -> Any:
         raise CorruptFileError(f"'{file.path}' has the unknown byte order {byte_order!r}. Download it again.")
     data = _checked_pickle(file, entries[pickles[0]])
 
+    storages: dict[tuple[str, StorageType, int], Storage] = {}
     checksums: dict[str, Checksum | None] = {}
     spans: dict[str, tuple[int, int]] = {}
 
     def load_storage(identifier: Any) -> Storage:
         kind, key, size, _ = storage_fields(identifier)
+        if (key, kind, size) in storages:
+            return storages[key, kind, size]
         if f"{prefix}data/{key}" not in entries:
             raise ValueError(f"there is no storage '{key}'")
         info = entries[f"{prefix}data/{key}"]
@@ -62,7 +65,9 @@ def read_zip(file: MappedFile) -> Any:
         if key not in checksums:  # one for all tensors of a storage, so that it is compared once
             checksums[key] = _checksum(file, info)
             spans[key] = (offset, stop)
-        return Storage(file, offset, size, kind.dtype, byte_order == b"big", checksums[key])
+        storage = Storage(file, offset, size, kind.dtype, byte_order == b"big", checksums[key])
+        storages[key, kind, size] = storage
+        return storage
 
     value, _ = load_pickle(data, path=file.path, names=NAMES, persistent_load=load_storage)
     _check_apart(file, spans)

@@ -13,7 +13,10 @@ from rich.markup import escape
 from tfxlm._version import __version__
 from tfxlm.cli.convert import convert
 from tfxlm.cli.inspect import inspect
+from tfxlm.cli.text import CleanFormatter, clean
 from tfxlm.errors import TFXLMError
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="tfxlm",
@@ -39,16 +42,21 @@ def _main(
     ),
 ) -> None:
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    handler.setFormatter(CleanFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def main() -> None:
-    """Runs the command line; an error that is explained ends it with status 1 and without a traceback."""
+    """Runs the command line; an error that is explained ends it with status 1 and without a traceback.
+
+    So does one of the system, such as a disk that is full.
+    """
     try:
         app()
-    except TFXLMError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+    except (TFXLMError, OSError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(clean(str(error)))}", soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; nothing was left half written")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # by Ctrl+C, of which nothing else comes out of `app`
+            Console(stderr=True).print("interrupted; nothing was left half written")
+        raise

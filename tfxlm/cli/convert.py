@@ -58,7 +58,7 @@ def convert(
             preprocessing=preprocessing,
             corrections=corrections,
             variant=variant,
-            progress=progress,
+            progress=None if target.endswith(".keras") else progress,
             **options,
         )
     for file in files:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfxlm.cli.options import Offline, Revision, Source, Subfolder, Token, Variant, hub_options
+from tfxlm.cli.text import clean
 from tfxlm.inspection import Inspection, inspect_checkpoint
 
 
@@ -27,17 +28,18 @@ def inspect(
 ) -> None:
     """Say what a checkpoint is: family, layout, sizes, vocabulary, languages, licence, problems. Reads no weights.
 
-    Ends with status 1 when there are problems.
+    Of safetensors on the hub only the headers are fetched; weights in other formats are downloaded. Ends with status 1
+    when there are problems.
     """
     found = inspect_checkpoint(source, variant=variant, **hub_options(revision, token, subfolder, offline))
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(found.to_dict(), indent=2))
     else:
         table = Table(show_header=False, box=None, pad_edge=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for name, text in _rows(found):
-            table.add_row(name, text)
+            table.add_row(name, clean(text))
         Console().print(table)
     if found.problems:
         raise typer.Exit(1)

@@ -28,7 +28,7 @@ from tfxlm.configs.families import FAMILIES, family_of
 from tfxlm.configs.frozen import frozen, thawed
 from tfxlm.configs.hub_options import pop_hub_options
 from tfxlm.errors import ConfigError, InputError
-from tfxlm.files import make_folder, read_json, resolve_folder, write_json
+from tfxlm.files import inside, make_folder, read_json, resolve_folder, write_json
 
 CONFIG_FILE = "config.json"
 
@@ -369,7 +369,7 @@ def read_config(name_or_path: str | Path, options: dict[str, Any]) -> dict[str, 
     given = Path(name_or_path).expanduser()
     named = is_file(given)
     folder = given.parent if named else resolve_folder(name_or_path, patterns=[CONFIG_FILE], **hub)
-    path = given if named and given.name.endswith(CONFIG_FILE) else folder / CONFIG_FILE
+    path = given if named and given.name.endswith(CONFIG_FILE) else inside(folder, CONFIG_FILE)
     # A checkpoint that is named speaks for itself if it can; in a folder, the configuration comes first.
     is_original = path != given if named else not path.is_file()
     origin = read_origin(name_or_path, **hub) if is_original else None

@@ -3,19 +3,22 @@
 Paths in, paths out: nothing here knows what a model is.
 """
 
-from tfxlm.files.hub import resolve_folder, upload_folder
+from tfxlm.files.hub import inside, leads_out, resolve_folder, upload_folder
 from tfxlm.files.reading import MAX_JSON_BYTES, describe_placeholder, read_json, read_most
-from tfxlm.files.writing import atomic_file, atomic_folder, make_folder, write_json
+from tfxlm.files.writing import atomic_file, atomic_folder, make_folder, work_folder, write_json
 
 __all__ = [
     "MAX_JSON_BYTES",
     "atomic_file",
     "atomic_folder",
     "describe_placeholder",
+    "inside",
+    "leads_out",
     "make_folder",
     "read_json",
     "read_most",
     "resolve_folder",
     "upload_folder",
+    "work_folder",
     "write_json",
 ]

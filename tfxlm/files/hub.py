@@ -42,8 +42,9 @@ def resolve_folder(
     """
     parts = _subfolder_parts(subfolder)
     folder = Path(name_or_path).expanduser()
-    if not folder.is_dir():
-        if folder.exists():
+    # The functions of `os.path` say no where those of `Path` raise, as for a name that is too long to be one.
+    if not os.path.isdir(folder):
+        if os.path.exists(folder):
             raise CheckpointNotFoundError(
                 f"Expected a folder, but '{name_or_path}' is a file. Pass the folder that holds it."
             )
@@ -67,6 +68,36 @@ def resolve_folder(
     if not found.resolve().is_relative_to(folder.resolve()):
         raise UnsafeFileError(f"subfolder '{subfolder}' of '{name_or_path}' is a link that leads out of the folder.")
     return found
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Returns the path of a file in a folder, which there may be.
+
+    Args:
+        folder: the folder, whose files may be somebody else's.
+        name: of the file.
+
+    Raises:
+        UnsafeFileError: the file is a link that leads out of the folder.
+    """
+    path = folder / name
+    if leads_out(path):
+        raise UnsafeFileError(
+            f"'{path}' is a link that leads out of its folder, which files of others must not. Put the file itself "
+            "there, or name the file that it leads to."
+        )
+    return path
+
+
+def leads_out(path: Path) -> bool:
+    """Whether a path is a link that leads out of its folder; in the cache of the hub, out of its repository."""
+    folder = Path(os.path.realpath(path.parent))
+    # The links of a snapshot in the cache lead to the blobs of its repository.
+    repositories = [
+        parent.parent for parent in folder.parents if parent.name == "snapshots" and (parent.parent / "blobs").is_dir()
+    ]
+    target = Path(os.path.realpath(path))
+    return not any(target.is_relative_to(allowed) for allowed in (folder, *repositories[:1]))
 
 
 def upload_folder(

@@ -8,6 +8,9 @@ from typing import Any
 from tfxlm.errors import CheckpointNotFoundError, CorruptFileError
 
 MAX_JSON_BYTES = 64 * 1024 * 1024  # the largest released vocabulary file has a tenth of this
+# How many lists and objects there may be: some, and one for so many bytes. Each takes twenty times the three bytes that
+# ask for it; files of many have more in each, such as a piece and its score.
+_SOME_BRACKETS, _BYTES_PER_BRACKET = 100_000, 10
 
 # First bytes of files that are often found where the real file should be.
 _PLACEHOLDERS = (
@@ -29,7 +32,8 @@ def read_json(path: str | os.PathLike[str], *, max_bytes: int = MAX_JSON_BYTES) 
 
     Raises:
         CheckpointNotFoundError: there is no such file.
-        CorruptFileError: the file is too large, not UTF-8, not JSON, nested too deeply, or not an object.
+        CorruptFileError: the file is too large, not UTF-8, not JSON, nested too deeply, of too many lists and objects,
+            or not an object.
     """
     path = Path(path)
     try:
@@ -42,6 +46,8 @@ def read_json(path: str | os.PathLike[str], *, max_bytes: int = MAX_JSON_BYTES) 
         raise CorruptFileError(f"'{path}' is larger than {max_bytes} bytes, the most that is read of a JSON file.")
     if placeholder := describe_placeholder(data):
         raise CorruptFileError(f"'{path}' is {placeholder}.")
+    if data.count(b"[") + data.count(b"{") > _SOME_BRACKETS + len(data) // _BYTES_PER_BRACKET:
+        raise CorruptFileError(f"'{path}' has more lists and objects than files of this project have. Get it again.")
     try:
         value = json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:

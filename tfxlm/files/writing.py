@@ -1,10 +1,10 @@
 """Writes that leave nothing half done."""
 
 import contextlib
-import glob
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -21,6 +21,7 @@ except ImportError:  # Windows: folders cannot be locked there, and leftovers st
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = ".tmp"
+_RANDOM_BYTES = 6  # in the names of temporary files and folders
 
 
 def write_json(path: str | os.PathLike[str], obj: Mapping[str, Any], *, indent: int | None = 2) -> None:
@@ -108,27 +109,74 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             should be.
     """
     path = Path(path)
+    with _temporary_folder(path) as temporary:
+        yield temporary
+        _finish(temporary, path)
+        os.rename(temporary, path)
+    _sync(path.parent)
+
+
+@contextlib.contextmanager
+def work_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary folder, in which the block makes a file of the name of `path`; at the end it becomes `path`.
+
+    For what writes only to a file of the right name. What a process that was killed left of an earlier attempt is
+    removed first.
+
+    Args:
+        path: the file to make. It must not exist.
+
+    Raises:
+        OutputExistsError: as for `atomic_folder`.
+    """
+    path = Path(path)
+    with _temporary_folder(path) as temporary:
+        yield temporary
+        _finish(temporary, path)
+        os.rename(temporary / path.name, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync(path.parent)
+
+
+@contextlib.contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """Yields a locked folder beside `path`, which is gone when the block ends with an error."""
     _refuse_existing(path)
     make_folder(path.parent)
     _remove_leftovers(path)
     temporary = _temporary_beside(path)
     temporary.mkdir()
-    lock = _lock(temporary)
+    lock = None
     try:
+        with contextlib.suppress(FileNotFoundError):
+            lock = _lock(temporary)
+        # Before it was locked, another process may have taken it for what was left.
+        if fcntl is not None and (lock is None or not temporary.exists()):
+            raise _being_made(path)
         yield temporary
-        for root, _, names in os.walk(temporary):
-            for name in names:
-                _sync(Path(root, name))
-            _sync(Path(root))
-        _refuse_existing(path)  # somebody else may have made it meanwhile
-        os.rename(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     finally:
         if lock is not None:
             os.close(lock)
-    _sync(path.parent)
+
+
+def _finish(temporary: Path, path: Path) -> None:
+    """Puts what is in a folder on the disk.
+
+    Raises:
+        OutputExistsError: `path` was made meanwhile.
+    """
+    for root, _, names in os.walk(temporary):
+        for name in names:
+            _sync(Path(root, name))
+        _sync(Path(root))
+    _refuse_existing(path)
+
+
+def _being_made(path: Path) -> OutputExistsError:
+    return OutputExistsError(f"'{path}' is being made by another process. Wait for it, or choose another name.")
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -137,12 +185,13 @@ def _remove_leftovers(path: Path) -> None:
     Raises:
         OutputExistsError: somebody writes to one.
     """
-    for folder in path.parent.glob(f".{glob.escape(path.name)}.*{_TEMPORARY}"):
-        if not folder.is_dir() or fcntl is None:
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}{re.escape(_TEMPORARY)}")
+    for folder in path.parent.iterdir() if fcntl is not None else ():
+        if not name.fullmatch(folder.name) or not folder.is_dir():
             continue
         lock = _lock(folder)
         if lock is None:
-            raise OutputExistsError(f"'{path}' is being made by another process. Wait for it, or choose another name.")
+            raise _being_made(path)
         try:
             logger.info("Removing '%s', which an interrupted process left.", folder)
             shutil.rmtree(folder, ignore_errors=True)
@@ -165,7 +214,7 @@ def _lock(folder: Path) -> int | None:
 
 def _temporary_beside(path: Path) -> Path:
     # A leading dot and a suffix: no glob for weights and no watcher of numbered folders takes it for the real one.
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_TEMPORARY}")
+    return path.with_name(f".{path.name}.{secrets.token_hex(_RANDOM_BYTES)}{_TEMPORARY}")
 
 
 def _refuse_existing(path: Path) -> None:

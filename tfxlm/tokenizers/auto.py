@@ -103,6 +103,9 @@ class AutoTokenizer:
         has_own = any(storage.vocabulary_paths(folder, known.vocabulary_files) for known in TOKENIZER_CLASSES.values())
         origin = read_origin(name_or_path, **hub) if is_file(name_or_path) or not has_own else None
         found = tokenizer_class_for(folder, origin)
-        tokenizer = found.from_pretrained(folder if origin is None else name_or_path, **options)
+        if origin is None:
+            tokenizer = found.from_pretrained(folder, **options)
+        else:
+            tokenizer = found.from_pretrained(name_or_path, **hub, **options)
         tokenizer.name_or_path = os.fspath(name_or_path)
         return tokenizer

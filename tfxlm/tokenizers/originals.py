@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfxlm import files, presets
 from tfxlm.checkpoints import find_original, read_origin
 from tfxlm.errors import CheckpointNotFoundError, TokenizerError
 from tfxlm.tokenizers import bpe_files
+from tfxlm.tokenizers.storage import CODES
 
-CODES = "codes*"
-#: The list of pieces that fairseq writes beside a model.
-DICTIONARY = "dict.txt"
 #: A vocabulary counts as one without capital letters, or without accents, up to this share of words that have some:
 #: texts in it may quote other languages.
 _STRAY = 0.005
@@ -22,12 +21,20 @@ _STRAY = 0.005
 _FILLER = "madeupword"
 
 
-def find_codes(folder: Path) -> Path:
+def find_codes(path: Path) -> Path:
     """Finds the merges of an original XLM checkpoint, which are in a file of their own beside it.
+
+    Args:
+        path: the checkpoint. Of a released one it is known which merges it has.
 
     Raises:
         CheckpointNotFoundError: there is none, or several.
+        UnsafeFileError: the file is a link that leads out of the folder.
     """
+    folder = path.parent
+    released = next((released for released in presets.RELEASED if f"{released.original}.pth" == path.name), None)
+    if released is not None and (folder / f"codes_{released.codes}").is_file():
+        return files.inside(folder, f"codes_{released.codes}")
     found = sorted(path for path in folder.glob(CODES) if path.is_file())
     if len(found) != 1:
         there = f"several: {', '.join(path.name for path in found)}" if found else "none"
@@ -35,7 +42,7 @@ def find_codes(folder: Path) -> Path:
             f"The merges of an XLM checkpoint are beside it in a file of its own, '{CODES}'; in '{folder}' there is "
             f"{there}. Pass the right one: from_pretrained(path, merges_file=...)."
         )
-    return found[0]
+    return files.inside(folder, found[0].name)
 
 
 def xlm_files(
@@ -78,7 +85,7 @@ def xlm_files(
         letters |= {"case": case, "accents": accents}
     return {
         "vocab_file": bpe_files.by_piece(words, special_tokens),
-        "merges_file": find_codes(path.parent) if merges_file is None else merges_file,
+        "merges_file": find_codes(path) if merges_file is None else merges_file,
         **{name: origin.config[name] for name in ("lang2id", "id2lang") if origin.config.get(name)},
         **letters,
     }

@@ -17,6 +17,8 @@ SETTINGS_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 ADDED_TOKENS_FILE = "added_tokens.json"
 MODEL_FILE = "config.json"
+#: What other programs write beside a checkpoint: merges of the original XLM, and the list of pieces of fairseq.
+CODES, DICTIONARY = BESIDE_ORIGINALS = ("codes*", "dict.txt")
 
 #: Names of classes in the settings file that leave open which tokenizer it is ("Fast" left out).
 ANY_CLASS = ("PreTrainedTokenizer", "TokenizersBackend", "SentencePieceBackend")
@@ -39,7 +41,7 @@ def find_folder(name_or_path: str | os.PathLike[str], choices: Choices, **hub: A
     if is_file(name_or_path):  # a checkpoint: its tokenizer is beside it
         return Path(name_or_path).expanduser().parent
     names = [name for choice in choices for name in choice.values()]
-    settings = (SETTINGS_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE, MODEL_FILE)
+    settings = (SETTINGS_FILE, SPECIAL_TOKENS_FILE, ADDED_TOKENS_FILE, MODEL_FILE, *BESIDE_ORIGINALS)
     return files.resolve_folder(name_or_path, patterns=list(dict.fromkeys((*names, *settings))), **hub)
 
 
@@ -52,10 +54,13 @@ def vocabulary_paths(folder: Path, choices: Choices) -> dict[str, Path] | None:
 
     Returns:
         The paths; None when files are missing in every form.
+
+    Raises:
+        UnsafeFileError: one is a link that leads out of the folder.
     """
     for choice in choices:
         if all((folder / name).is_file() for name in choice.values()):
-            return {argument: folder / name for argument, name in choice.items()}
+            return {argument: files.inside(folder, name) for argument, name in choice.items()}
     return None
 
 
@@ -181,10 +186,11 @@ def read_optional(path: Path) -> dict[str, Any]:
 
     Raises:
         TokenizerError: the file is malformed.
+        UnsafeFileError: it is a link that leads out of its folder.
     """
     if not path.is_file():
         return {}
     try:
-        return files.read_json(path)
+        return files.read_json(files.inside(path.parent, path.name))
     except CorruptFileError as error:
         raise TokenizerError(f"{error} Restore the file; the tokenizer's settings are read from it.") from error

@@ -3,11 +3,10 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from tfxlm import files
-from tfxlm.configs.hub_options import Limits, pop_limited
+from tfxlm.configs.hub_options import Limits, pop_hub_options, pop_limited
 from tfxlm.errors import InputError, TokenizerError
 from tfxlm.tokenizers import arguments, originals, sentence_pieces, storage, unigram_file
 from tfxlm.tokenizers.alignment import AlignedText, covered
@@ -166,9 +165,11 @@ class XLMRobertaTokenizer(Tokenizer):
                 f"{cls.limited_options['do_lower_case'][1]} do_lower_case=False says that this is meant.",
                 stacklevel=2,
             )
-        folder = Path(name_or_path).expanduser()
-        dictionary = (folder.parent if folder.is_file() else folder) / originals.DICTIONARY
-        if dictionary.is_file():
+        # What there is was downloaded just now.
+        hub = {**pop_hub_options(options), "local_files_only": True, "force_download": False}
+        folder = storage.find_folder(name_or_path, cls.vocabulary_files, **hub)
+        if (folder / storage.DICTIONARY).is_file():
+            dictionary = files.inside(folder, storage.DICTIONARY)
             originals.check_dictionary(dictionary, tokenizer.sentence_pieces.names[len(FAIRSEQ.own) :])
         return tokenizer
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tfxlm.checkpoints.arrays import TensorEntry
-from tfxlm.checkpoints.layouts.settings import count, other_keys, rows_and_columns, settings_of, tensors_of
+from tfxlm.checkpoints.layouts.settings import chosen, count, other_keys, rows_and_columns, settings_of, tensors_of
 from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.origin import Found, Origin
+from tfxlm.checkpoints.pickle_values import shown
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
 PROGRAM = "XLM (FAIR)"
@@ -42,7 +43,8 @@ _FIELDS = {
     "tie_word_embeddings": "share_inout_emb",
 }
 # Settings of an adaptive softmax, which have values without it, too.
-_ADAPTIVE = ("asm_cutoffs", "asm_div_value")
+_ADAPTIVE = {name: name for name in ("asm_cutoffs", "asm_div_value")}
+_MOST_DIGITS = 18
 
 
 def read(file: MappedFile, content: Mapping[Any, Any]) -> Found | None:
@@ -81,12 +83,12 @@ def read(file: MappedFile, content: Mapping[Any, Any]) -> Found | None:
         "use_lang_emb": "lang_embeddings.weight" in state,
         "embed_init_std": dim**-0.5,
         "torch_dtype": state["embeddings.weight"].dtype.name,
-        **{field: params[name] for field, name in _FIELDS.items() if params.get(name) is not None},
+        **chosen(path, params, _FIELDS),
     }
     if config.get("asm"):
-        config |= {name: params[name] for name in _ADAPTIVE if name in params}
-        if isinstance(config.get("asm_cutoffs"), str):
-            config["asm_cutoffs"] = [int(cutoff) for cutoff in config["asm_cutoffs"].split(",") if cutoff.isdecimal()]
+        config |= chosen(path, params, _ADAPTIVE)
+        if type(config.get("asm_cutoffs")) is str:
+            config["asm_cutoffs"] = _cutoffs(path, config["asm_cutoffs"])
     notes: list[str] = []
     config["causal"] = _is_causal(params, notes)
     words = _words(path, content)
@@ -128,6 +130,21 @@ def _is_causal(params: Mapping[str, Any], notes: list[str]) -> bool:
     return next_word and not masked
 
 
+def _cutoffs(path: Path, text: str) -> list[int]:
+    """Returns the first words of the clusters, which the settings have as one text.
+
+    Raises:
+        CorruptFileError: one is no number.
+    """
+    cutoffs = [cutoff.strip() for cutoff in text.split(",")]
+    if not all(cutoff.isascii() and cutoff.isdecimal() and len(cutoff) <= _MOST_DIGITS for cutoff in cutoffs):
+        raise CorruptFileError(
+            f"'{path}' should have under 'asm_cutoffs' numbers with commas between them, but has {shown(text)}. "
+            "Correct its settings."
+        )
+    return [int(cutoff) for cutoff in cutoffs]
+
+
 def _words(path: Path, content: Mapping[Any, Any]) -> list[str] | None:
     """Returns the words of the dictionary by id.
 
@@ -135,11 +152,15 @@ def _words(path: Path, content: Mapping[Any, Any]) -> list[str] | None:
         CorruptFileError: it is no dictionary, or ids are missing.
     """
     by_id, by_word = content.get("dico_id2word"), content.get("dico_word2id")
-    if by_id is None and type(by_word) is dict:
-        by_id = {index: word for word, index in by_word.items()}
-    if by_id is None:
+    if by_id is None and by_word is None:
         return None
-    found = [by_id.get(index) for index in range(len(by_id))] if type(by_id) is dict else [None]
+    pairs: list[tuple[Any, Any]] = list(by_id.items()) if type(by_id) is dict else []
+    if by_id is None and type(by_word) is dict:
+        pairs = [(index, word) for word, index in by_word.items()]
+    found: list[Any] = [None] * max(1, len(pairs))
+    for index, word in pairs:
+        if type(index) is int and 0 <= index < len(found):
+            found[index] = word
     words = [word for word in found if type(word) is str]
     if len(words) < len(found):
         missing = next(index for index, word in enumerate(found) if type(word) is not str)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tfxlm.checkpoints.arrays import TensorEntry, ZerosEntry
-from tfxlm.checkpoints.layouts.settings import count, other_keys, rows_and_columns, settings_of, tensors_of
+from tfxlm.checkpoints.layouts.settings import chosen, count, other_keys, rows_and_columns, settings_of, tensors_of
 from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.maps import fairseq as names
 from tfxlm.checkpoints.name_map import Table
@@ -54,7 +54,8 @@ def read(file: MappedFile, content: Mapping[Any, Any]) -> Found | None:
         return None
     path = file.path
     settings = _settings(content)
-    kind = settings.get("arch") or settings.get("_name") or "an unnamed architecture"
+    named = [settings[name] for name in ("arch", "_name") if type(settings.get(name)) is str]
+    kind = named[0][:60] if named else "an unnamed architecture"
     state = _without_prefix(path, tensors_of(file, content, "model"), kind)
     state = _split(path, state)
     is_pre_norm = f"{names.BODY}layer_norm.weight" in state
@@ -102,7 +103,7 @@ def read(file: MappedFile, content: Mapping[Any, Any]) -> Found | None:
         "bos_token_id": 0,
         "eos_token_id": 2,
         "torch_dtype": words.dtype.name,
-        **{field: settings[name] for field, name in _FIELDS.items() if settings.get(name) is not None},
+        **chosen(path, settings, _FIELDS),
         **heads,
     }
     config["hidden_act"] = _ACTIVATIONS.get(config.get("hidden_act", "gelu"), config.get("hidden_act"))

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfxlm.checkpoints.arrays import TensorEntry
 from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.pickle_values import Record
@@ -16,6 +14,7 @@ from tfxlm.errors import UnsupportedFileError
 
 # What data parallel training in PyTorch puts in front of every name.
 _WRAPPER = "module."
+_SCALARS = (str, int, float, bool)
 
 
 def tensors_of(file: MappedFile, content: Mapping[Any, Any], key: str) -> dict[str, TensorEntry]:
@@ -38,9 +37,44 @@ def tensors_of(file: MappedFile, content: Mapping[Any, Any], key: str) -> dict[s
 
 
 def settings_of(value: Any) -> dict[str, Any]:
-    """Returns settings by name, whether they are stored as a dict or as an argparse.Namespace; others have none."""
-    found = value.state if type(value) is Record else value
-    return {name: _plain(item) for name, item in found.items() if type(name) is str} if type(found) is dict else {}
+    """Returns settings by name, stored as a dict, an argparse.Namespace or a DictConfig of omegaconf; others have none.
+
+    Their values are those of the file, which may be anything: see `chosen`.
+    """
+    found = _unwrapped(value)
+    return {name: _unwrapped(item) for name, item in found.items() if type(name) is str} if type(found) is dict else {}
+
+
+def chosen(path: Path, settings: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the settings that a configuration takes over.
+
+    Args:
+        path: the file.
+        settings: from `settings_of`.
+        fields: names of settings by the configuration's name for them. A setting that is missing or None is left out.
+
+    Raises:
+        UnsupportedFileError: one is neither plain nor a list or dictionary of plain values. What is nested could take
+            for ever to print or to compare.
+    """
+    found: dict[str, Any] = {}
+    for field, name in fields.items():
+        value = settings.get(name)
+        if value is None:
+            continue
+        if type(value) in (list, tuple):
+            value = [_unwrapped(item) for item in value]
+        elif type(value) is dict:
+            value = {key: _unwrapped(item) for key, item in value.items()}
+        items = value.values() if type(value) is dict else value if type(value) is list else (value,)
+        odd = next((item for item in items if type(item) not in _SCALARS), None)
+        if odd is not None:
+            raise UnsupportedFileError(
+                f"'{path}' has a {type(odd).__name__} in the setting '{name}', where numbers, texts, and lists and "
+                "dictionaries of them are read. Save plain settings with the weights."
+            )
+        found[field] = value
+    return found
 
 
 def other_keys(content: Mapping[Any, Any], *known: str) -> tuple[str, ...]:
@@ -63,7 +97,7 @@ def rows_and_columns(path: Path, tensors: Mapping[str, TensorEntry], name: str) 
         UnsupportedFileError: there is no matrix of that name.
     """
     shape = tensors[name].shape if name in tensors else None
-    if shape is None or len(shape) != 2:
+    if shape is None or len(shape) != 2 or 0 in shape:
         found = (
             f"one of shape {shape}" if shape is not None else f"{len(tensors)} others, such as '{next(iter(tensors))}'"
         )
@@ -73,8 +107,12 @@ def rows_and_columns(path: Path, tensors: Mapping[str, TensorEntry], name: str) 
     return shape
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+def _unwrapped(value: Any) -> Any:
+    """Returns what is in an instance of one of the classes that hold settings."""
+    if type(value) is not Record:
+        return value
+    # Nodes and containers of omegaconf, and a Namespace.
+    return next((value.state[name] for name in ("_val", "_content") if name in value.state), value.state)
 
 
 def _described(value: Any) -> str:
