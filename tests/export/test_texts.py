@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
+from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.export.support import C_API, LABELS, WITHOUT_TFXLM, ask_process, unchecked
 from tests.models.battery import perturb
@@ -48,6 +49,12 @@ TASKS = {
     "masks": "serving_default",
 }
 CASES = [(family.prefix, task) for family in FAMILIES for task in TASKS]
+# Those that are asked in every way: each form of one family, and another family's tokenizer.
+SERVED = [(XLM.prefix, task) for task in TASKS if task != "Model"] + [(FAMILIES[1].prefix, "ForSequenceClassification")]
+
+
+def served_name(prefix: str, task: str) -> str:
+    return f"{prefix}-{task}".replace(", ", "-")
 
 
 class Asked:
@@ -191,8 +198,7 @@ def test_texts_are_answered_as_their_ids(families: dict[str, Asked], prefix: str
 
 @pytest.fixture(scope="module")
 def server(families: dict[str, Asked]) -> Iterator[Server]:
-    models = {f"{prefix} {task}": families[prefix].export(task)[1].parent for prefix, task in CASES}
-    models = {name.replace(" ", "-").replace(",", ""): path for name, path in models.items()}
+    models = {served_name(prefix, task): families[prefix].export(task)[1].parent for prefix, task in SERVED}
     with Server(models, rest_port=0, grpc_port=0) as running:
         yield running
 
@@ -200,53 +206,45 @@ def server(families: dict[str, Asked]) -> Iterator[Server]:
 def test_all_ways_give_equal_answers(families: dict[str, Asked], server: Server, tmp_path: Path) -> None:
     """REST in columns and in rows, gRPC, another process, and the C++ runtime without Python TensorFlow."""
     given = []
-    for prefix, task in CASES:
+    for prefix, task in SERVED:
         asked = families[prefix]
-        model, folder = asked.export(task)
-        samples = {name: one for name, one in _samples(model, asked, folder).items() if name != TASKS[task]}
-        bytes_of = {name: np.char.encode(np.array(value), "utf-8") for name, value in asked.request(task).items()}
-        given.append((folder, {**samples, TASKS[task]: bytes_of}))
-    others = {
-        command[0]: ask_process(command, given, _made(tmp_path / str(n)))
-        for n, command in enumerate((WITHOUT_TFXLM, C_API))
-    }
+        folder = asked.export(task)[1]
+        request = {name: np.char.encode(np.array(value), "utf-8") for name, value in asked.request(task).items()}
+        given.append((folder, {**warmup_requests(folder), TASKS[task]: request}))
+    others = []
+    for name, command in (("Python", WITHOUT_TFXLM), ("C", C_API)):
+        (tmp_path / name).mkdir()
+        others.append(ask_process(command, given, tmp_path / name))
     with (
         Client(rest=server.rest_url) as columns,
         Client(rest=server.rest_url, rest_format="rows") as rows,
         Client(grpc=server.grpc_address) as grpc,
     ):
-        for index, (prefix, task) in enumerate(CASES):
-            name, request = f"{prefix}-{task}".replace(" ", "-").replace(",", ""), families[prefix].request(task)
-            expected = grpc.predict(name, request, signature_name=TASKS[task])
+        for index, (prefix, task) in enumerate(SERVED):
+            name, request, signature = served_name(prefix, task), families[prefix].request(task), TASKS[task]
+            expected = grpc.predict(name, request, signature_name=signature)
             for client in (columns, rows):
-                check(client.predict(name, request, signature_name=TASKS[task]), expected)
+                check(client.predict(name, request, signature_name=signature), expected)
             for answers in others:
-                own = {
-                    key.partition("/")[2]: value
-                    for key, value in answers[index].items()
-                    if key.startswith(f"{TASKS[task]}/")
-                }
+                start = f"{signature}/"
+                own = {key[len(start) :]: value for key, value in answers[index].items() if key.startswith(start)}
                 check(own, expected)
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
-def _samples(model: Any, asked: Asked, folder: Path) -> dict[str, Any]:
-    """Requests for the other signatures, which these processes ask too."""
-    from tfxlm.export.answers import options_of
-    from tfxlm.export.signatures import make_signatures
-    from tfxlm.export.texts import served
-
-    options = options_of(model, {})
-    signatures = make_signatures(model, options, served(model, asked.tokenizer, options, None))
-    return {name: signature.sample for name, signature in signatures.items()}
+def warmup_requests(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The requests that the export has for each of its signatures."""
+    requests = {}
+    for record in tf.data.TFRecordDataset(str(folder / "assets.extra/tf_serving_warmup_requests")):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        arrays = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+        requests[request.model_spec.signature_name] = {
+            name: array.astype(bytes) if array.dtype == object else array for name, array in arrays.items()
+        }
+    return requests
 
 
 def test_bad_texts_are_refused_and_the_server_lives(server: Server) -> None:
-    name = f"{XLM.prefix}-ForSequenceClassification"
+    name = served_name(XLM.prefix, "ForSequenceClassification")
     for client in (Client(rest=server.rest_url), Client(grpc=server.grpc_address)):
         with client:
             with pytest.raises(ServingError, match=r"lang must be a language of the model: de, en, fr"):

@@ -25,12 +25,14 @@ TIMEOUT_SECONDS = 600
 # Runs in the fresh process: every signature of each SavedModel, on requests named ``signature/input``. It imports
 # TensorFlow and nothing of ours.
 _RUN = """
+import pathlib
 import sys
 import numpy as np
 import tensorflow as tf
 
 for folder, request, answers in zip(*[iter(sys.argv[1:])] * 3):
-    if b"TFText>" in open(folder + "/saved_model.pb", "rb").read():
+    graph = pathlib.Path(folder, "saved_model.pb")
+    if graph.is_file() and b"TFText>" in graph.read_bytes():
         import tensorflow_text  # brings the operations of SentencePiece
     given = dict(np.load(request).items())
     flat = {}

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder
+from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder, products_come_first
+from tfxlm.tokenizers.in_graph.expressions import when
 
 _NO_MERGE = np.iinfo(np.int32).max
 
@@ -28,8 +29,10 @@ class GraphBytePairEncoder(tf.Module):
         self._unknown_id = encoder.unknown_id
         symbols = _symbols(encoder)
         numbers = {symbol: number for number, symbol in enumerate(symbols)}
-        # The last symbol is that of characters which are in no merge.
-        self._unknown = len(symbols)
+        # Behind the symbols come that of characters which are in no merge, and that of the end of a word.
+        self._unknown, self._end = len(symbols), len(symbols) + 1
+        # Where no merge outranks one that makes its parts, overlapping merges may as well wait for the next round.
+        self._apart = _first_of_run if products_come_first(encoder.merges) else _every_second
         ids = [encoder.ids.get(symbol, encoder.unknown_id) for symbol in symbols]
         self._ids = np.array([*ids, encoder.unknown_id], np.int32)
         self._whole_words = _table(*_whole_words(encoder), default=-1)
@@ -72,10 +75,10 @@ class GraphBytePairEncoder(tf.Module):
         def without_pieces() -> tf.RaggedTensor:
             return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(whole, whole >= 0), counts)
 
-        return tf.cond(tf.size(rest) > 0, with_pieces, without_pieces)
+        return when(tf.size(rest) > 0, with_pieces, without_pieces)
 
     def _key(self, left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-        return left * (self._unknown + 1) + right
+        return left * (self._end + 1) + right
 
     def _characters(self, numbers: dict[str, int]) -> np.ndarray:
         """Returns the number of each code point's symbol, up to the last one that has any."""
@@ -92,44 +95,39 @@ class GraphBytePairEncoder(tf.Module):
         """Merges the characters of words, each of one or more."""
         codes = tf.strings.unicode_decode(words, "UTF-8")
         flat, rows = codes.flat_values, codes.value_rowids()
-        is_last = _next(rows, -1) != rows
+        is_last = tf.concat([rows[1:] != rows[:-1], tf.ones_like(rows[:1], tf.bool)], axis=0)
         symbols = tf.where(is_last, self._symbols_of(flat, self._final), self._symbols_of(flat, self._inner))
-        places = tf.range(tf.size(flat))
+        # An end stands behind each word, which merges with nothing.
+        count = tf.size(flat) + tf.size(words)
+        places = tf.range(tf.size(flat)) + tf.cast(rows, tf.int32)
+        symbols = tf.tensor_scatter_nd_update(tf.fill(count[None], self._end), places[:, None], symbols)
         # Finished words leave the loop, and their symbols stay here, where their first characters were.
-        finished = tf.fill(tf.shape(flat), -1)
+        finished = tf.fill(count[None], self._end)
 
-        def unfinished(symbols: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
-            return tf.size(symbols) > 0
-
-        def round_of_merges(
-            symbols: tf.Tensor, rows: tf.Tensor, places: tf.Tensor, finished: tf.Tensor
-        ) -> tuple[tf.Tensor, ...]:
-            ranks = self._ranks_of(symbols, rows)
-            row = tf.cumsum(tf.cast(_previous(rows, -1) != rows, tf.int32)) - 1
-            best = tf.gather(tf.math.segment_min(ranks, row), row)
+        def round_of_merges(symbols: tf.Tensor, places: tf.Tensor, finished: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            wide = tf.cast(symbols, tf.int64)
+            ranks = tf.pad(self._ranks.lookup(self._key(wide[:-1], wide[1:])), [[0, 1]], constant_values=_NO_MERGE)
+            word = tf.cumsum(tf.cast(symbols == self._end, tf.int32), exclusive=True)
+            best = tf.gather(tf.math.segment_min(ranks, word), word)
             goes_on = best != _NO_MERGE
             done = tf.where(~goes_on)
             finished = tf.tensor_scatter_nd_update(finished, tf.gather(places, done), tf.gather_nd(symbols, done))
-            merges = _apart(goes_on & (ranks == best))
+            merges = self._apart(goes_on & (ranks == best))
             symbols = tf.where(merges, tf.gather(self._products, tf.where(merges, ranks, 0)), symbols)
-            stays = goes_on & ~_previous(merges, 0)
-            return (*(tf.boolean_mask(tensor, stays) for tensor in (symbols, rows, places)), finished)
+            stays = tf.where(goes_on & ~_previous(merges))[:, 0]
+            return tf.gather(symbols, stays), tf.gather(places, stays), finished
 
-        *_, finished = tf.while_loop(
-            unfinished,
+        anything = tf.TensorShape([None])
+        _, _, finished = tf.while_loop(
+            lambda symbols, places, finished: tf.size(symbols) > 0,
             round_of_merges,
-            (symbols, rows, places, finished),
-            shape_invariants=(tf.TensorShape([None]),) * 3 + (finished.shape,),
+            (symbols, tf.range(count), finished),
+            shape_invariants=(anything, anything, anything),
         )
-        is_piece = finished >= 0
-        counts = tf.math.segment_sum(tf.cast(is_piece, tf.int64), codes.value_rowids())
-        return tf.RaggedTensor.from_row_lengths(tf.gather(self._ids, tf.boolean_mask(finished, is_piece)), counts)
-
-    def _ranks_of(self, symbols: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Returns the rank of each symbol's merge with the next one of its word."""
-        wide = tf.cast(symbols, tf.int64)
-        ranks = self._ranks.lookup(self._key(wide, _next(wide, 0)))
-        return tf.where(_next(rows, -1) == rows, ranks, _NO_MERGE)
+        is_piece = tf.gather(finished, places) != self._end
+        pieces = tf.gather(self._ids, tf.boolean_mask(tf.gather(finished, places), is_piece))
+        counts = tf.math.segment_sum(tf.cast(is_piece, tf.int64), rows)
+        return tf.RaggedTensor.from_row_lengths(pieces, counts, validate=False)
 
 
 def _symbols(encoder: BytePairEncoder) -> list[str]:
@@ -154,20 +152,19 @@ def _table(keys: Sequence[str] | np.ndarray, values: np.ndarray, default: int) -
     return tf.lookup.StaticHashTable(initializer, default)
 
 
-def _next(values: tf.Tensor, last: int) -> tf.Tensor:
-    """Returns what follows each value."""
-    return tf.concat([values[1:], tf.fill(tf.minimum(tf.shape(values), 1), tf.cast(last, values.dtype))], axis=0)
+def _previous(values: tf.Tensor) -> tf.Tensor:
+    """Returns what stands before each value, and False before the first."""
+    return tf.pad(values, [[1, 0]])[:-1]
 
 
-def _previous(values: tf.Tensor, first: int) -> tf.Tensor:
-    """Returns what stands before each value."""
-    return tf.concat([tf.fill(tf.minimum(tf.shape(values), 1), tf.cast(first, values.dtype)), values[:-1]], axis=0)
-
-
-def _apart(merges: tf.Tensor) -> tf.Tensor:
+def _every_second(merges: tf.Tensor) -> tf.Tensor:
     """Leaves out merges that overlap with one before them, as in "aaa": of some in a row, every second one."""
-    places = tf.range(tf.size(merges, tf.int64))
-    is_first = merges & ~_previous(merges, 0)
+    is_first = merges & ~_previous(merges)
     firsts = tf.pad(tf.where(is_first)[:, 0], [[0, 1]])
     run = tf.maximum(tf.cumsum(tf.cast(is_first, tf.int32)) - 1, 0)
-    return merges & ((places - tf.gather(firsts, run)) % 2 == 0)
+    return merges & ((tf.range(tf.size(merges, tf.int64)) - tf.gather(firsts, run)) % 2 == 0)
+
+
+def _first_of_run(merges: tf.Tensor) -> tf.Tensor:
+    """Leaves out all merges of some in a row but the first, which come in the next rounds."""
+    return merges & ~_previous(merges)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from tfxlm.tokenizers.in_graph.expressions import Change, expression, literal, r
 from tfxlm.tokenizers.rules.chains import Literal, Pattern, Rule, Squeeze
 
 _SPACES = expression("[{space}]+")
+_ASCII = r"[\x{0}-\x{7F}]*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +92,26 @@ def _in_order(steps: Sequence[Replace]) -> Change:
     return change
 
 
+def for_ascii(steps: Iterable[Replace]) -> tuple[Replace, ...]:
+    """Returns those replacements that can find something in an ASCII text, or in what they have made of it."""
+    kept, known = [], set(map(chr, range(128)))
+    for step in steps:
+        if known.issuperset(step.needs):
+            kept.append(dataclasses.replace(step, needs=""))
+            known.update(step.new)
+    return tuple(kept)
+
+
 class ChainByLanguage:
     """Carries out the replacements of each text's language.
-
-    What all languages begin and end with is done for all texts at once.
 
     Args:
         steps: replacements by language, in the order of the languages' indices.
     """
 
     def __init__(self, steps: Sequence[Sequence[Replace]]) -> None:
-        kinds = list(dict.fromkeys(map(tuple, steps)))
-        self._kind_of = [kinds.index(tuple(own)) for own in steps]
-        first = _common(kinds)
-        last = _common([kind[len(first) :][::-1] for kind in kinds])[::-1]
-        self._first, self._last = chain(first), chain(last)
-        middles = [kind[len(first) : len(kind) - len(last)] for kind in kinds]
-        self._middles = {index: chain(middle) for index, middle in enumerate(middles) if middle}
+        self._ascii = _Kinds([for_ascii(own) for own in steps])
+        self._any = _Kinds([tuple(own) for own in steps])
 
     def __call__(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.Tensor:
         """Returns the texts afterwards.
@@ -115,10 +120,27 @@ class ChainByLanguage:
             texts: string (rows,).
             languages: int32 (rows,), indices of languages.
         """
+        is_ascii = tf.reduce_all(tf.strings.regex_full_match(texts, _ASCII))
+        return tf.cond(is_ascii, lambda: self._ascii(texts, languages), lambda: self._any(texts, languages))
+
+
+class _Kinds:
+    """The same for any texts: what all languages begin and end with is done for all at once."""
+
+    def __init__(self, steps: Sequence[tuple[Replace, ...]]) -> None:
+        kinds = list(dict.fromkeys(steps))
+        self._kind_of = [kinds.index(own) for own in steps]
+        first = _common(kinds)
+        last = _common([kind[len(first) :][::-1] for kind in kinds])[::-1]
+        self._first, self._last = chain(first), chain(last)
+        middles = [kind[len(first) : len(kind) - len(last)] for kind in kinds]
+        self._middles = {index: chain(middle) for index, middle in enumerate(middles) if middle}
+
+    def __call__(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.Tensor:
         texts = self._first(texts)
-        kinds = tf.gather(self._kind_of, languages) if self._middles else None
+        kinds = tf.gather(self._kind_of, languages)
         for index, change in self._middles.items():
-            texts = change(texts) if len(set(self._kind_of)) == 1 else expressions.where(kinds == index, change, texts)
+            texts = expressions.where(kinds == index, change, texts)
         return self._last(texts)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import tensorflow as tf
 
@@ -76,4 +77,9 @@ def where(mask: tf.Tensor, change: Change, texts: tf.Tensor, *more: tf.Tensor) -
         taken = [tf.gather_nd(tensor, rows) for tensor in (texts, *more)]
         return tf.tensor_scatter_nd_update(texts, rows, change(*taken))
 
-    return tf.cond(tf.reduce_any(mask), changed, lambda: texts)
+    return when(tf.reduce_any(mask), changed, lambda: texts)
+
+
+def when(condition: tf.Tensor, seldom: Callable[[], Any], else_: Callable[[], Any]) -> Any:
+    """Does something that is seldom needed. While it is not, it costs one operation, not those that it consists of."""
+    return tf.cond(condition, tf.function(seldom, autograph=False, experimental_attributes={"_noinline": True}), else_)

@@ -102,5 +102,7 @@ class GraphLanguages(tf.Module):
             return None
         if lang is None or lang_pair is None:
             return tf.fill(tf.shape(segments), self._ids[0])
-        first, second = (tf.gather(self._ids, self._table.lookup(codes))[:, None] for codes in (lang, lang_pair))
+        # Unknown codes are refused where the pieces are made.
+        indices = (tf.maximum(self._table.lookup(codes), 0) for codes in (lang, lang_pair))
+        first, second = (tf.gather(self._ids, index)[:, None] for index in indices)
         return tf.where(segments == 0, first, second)

@@ -8,13 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.tokenizers.in_graph.chains import ChainByLanguage, Replace, replacements
-from tfxlm.tokenizers.in_graph.expressions import expression, holds
+from tfxlm.tokenizers.in_graph.expressions import expression, holds, when
 from tfxlm.tokenizers.rules import characters, moses
 from tfxlm.tokenizers.rules.chains import Squeeze
 from tfxlm.tokenizers.rules.prefixes import prefixes
 from tfxlm.tokenizers.segmenters import SEGMENTERS
 
-_PERIOD_AT_END = r"(?s:.+)\."
 _PERIOD_AND_APOSTROPHE = r"(?s:.*)\.'"
 _LOWER_FIRST = expression("[{lower}](?s:.*)")
 _NUMBER_FIRST = "[0-9](?s:.*)"
@@ -66,25 +65,28 @@ class GraphMosesWords(tf.Module):
         flat, rows = words.flat_values, words.value_rowids()
         is_last = tf.concat([rows[1:] != rows[:-1], tf.ones_like(rows[:1], tf.bool)], axis=0)
         by_rules = ~tf.gather(tf.gather(self._ready, languages), rows)
-        has_period = by_rules & tf.strings.regex_full_match(flat, _PERIOD_AT_END)
-        has_apostrophe = by_rules & is_last & tf.strings.regex_full_match(flat, _PERIOD_AND_APOSTROPHE)
+        # Bytes, as regular expressions would take most of the time here.
+        end = tf.strings.substr(flat, tf.fill(tf.shape(flat), -1), tf.fill(tf.shape(flat), 1))
+        has_period = by_rules & (end == ".") & (tf.strings.length(flat) > 1)
+        has_apostrophe = by_rules & is_last & (end == "'")
 
         def separated() -> tf.RaggedTensor:
+            after_period = has_apostrophe & tf.strings.regex_full_match(flat, _PERIOD_AND_APOSTROPHE)
             following = tf.where(is_last, "", tf.concat([flat[1:], flat[:1]], axis=0))
             own = tf.gather(languages, rows)
             comes_off = has_period & ~self._keeps_period(has_period, flat, following, own)
-            counts = 1 + tf.cast(comes_off, tf.int64) + 2 * tf.cast(has_apostrophe, tf.int64)
+            counts = 1 + tf.cast(comes_off, tf.int64) + 2 * tf.cast(after_period, tf.int64)
             starts = tf.cumsum(counts, exclusive=True)
-            cut = tf.where(comes_off, _without_end(flat, 1), tf.where(has_apostrophe, _without_end(flat, 2), flat))
+            cut = tf.where(comes_off, _without_end(flat, 1), tf.where(after_period, _without_end(flat, 2), flat))
             found = tf.repeat(cut, counts)
-            for mask, place, mark in ((comes_off, 1, "."), (has_apostrophe, 1, "."), (has_apostrophe, 2, "'")):
+            for mask, place, mark in ((comes_off, 1, "."), (after_period, 1, "."), (after_period, 2, "'")):
                 where = tf.boolean_mask(starts, mask) + place
                 found = tf.tensor_scatter_nd_update(found, where[:, None], tf.fill(tf.shape(where), mark))
             lengths = tf.math.unsorted_segment_sum(counts, rows, words.nrows())
             return tf.RaggedTensor.from_row_lengths(found, lengths, validate=False)
 
         # A full stop and an apostrophe that had nothing before them leave an empty word, which has no pieces.
-        return tf.cond(tf.reduce_any(has_period | has_apostrophe), separated, lambda: words)
+        return when(tf.reduce_any(has_period | has_apostrophe), separated, lambda: words)
 
     def _keeps_period(self, mask: tf.Tensor, words: tf.Tensor, following: tf.Tensor, languages: tf.Tensor) -> tf.Tensor:
         """Says whether full stops belong to the words that they end; boolean (words,).
