@@ -98,6 +98,9 @@ def rows_of(part: str, rounds: int) -> list[Row]:
         print(f"training, {part}: skipped, set TFXLM_DATA to the folder with parallel/ntrex.eng.txt", file=sys.stderr)
         return []
     fill = inputs["attention_mask"].mean()
-    work = f"MLM training step, {subject.title}, {fill:.0%} of {BATCH} x {LENGTH} real"
+    # Ours gives the output layer the masked positions only, which the class of `transformers` cannot.
+    work = (
+        f"MLM training step (ours: logits of masked positions), {subject.title}, {fill:.0%} of {BATCH} x {LENGTH} real"
+    )
     seconds = interleaved({name: make() for name, make in steps(subject, inputs).items()}, rounds=rounds)
     return rows_beside(work, seconds, best(seconds, MODES), {"tfxlm": 0.5})
