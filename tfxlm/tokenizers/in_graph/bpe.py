@@ -142,7 +142,9 @@ def _symbols(encoder: BytePairEncoder) -> list[str]:
 def _whole_words(encoder: BytePairEncoder) -> tuple[list[str], np.ndarray]:
     """Returns the words that are one piece, and their ids."""
     candidates = [piece.removesuffix(END_OF_WORD) for piece in encoder.ids if piece.endswith(END_OF_WORD)]
-    words = [word for word in candidates if word and encoder.pieces(word) == [word + END_OF_WORD]]
+    # Halves of surrogate pairs, which a vocabulary can have, are in no text.
+    candidates = [word for word in candidates if word and word == word.encode(errors="ignore").decode()]
+    words = [word for word in candidates if encoder.pieces(word) == [word + END_OF_WORD]]
     return words, np.array([encoder.ids[word + END_OF_WORD] for word in words], np.int32)
 
 
