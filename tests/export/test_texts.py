@@ -21,7 +21,7 @@ from tests.tokenizers.toy import MERGES, toy_vocabulary
 from tests.tokenizers.toy_pieces import trained
 from tfxlm import XLMRobertaTokenizer, XLMTokenizer
 from tfxlm.client import Client
-from tfxlm.errors import LanguageError, ServingError
+from tfxlm.errors import InputError, LanguageError, ServingError
 from tfxlm.export import export_model
 from tfxlm.serve import Server
 
@@ -30,14 +30,16 @@ LENGTH = 24
 TEXTS = ["Hello the singing world", "", "L'été «there» it's.", "hello " * 40, "the <s> </s> <pad> No. 7"]
 PAIRS = ["the", "world " * 40, "", "hello", "there, there"]
 LANGS, LANGS_OF_PAIRS = ["en", "fr", "fr", "de", "en"], ["en", "en", "de", "fr", "en"]
+# Behind the real ones stands what a server fills rows up with: the first of all.
 WORDS = [
     ["Hello", "the", "singing", "world"],
-    ["", "", "", ""],
-    ["L'été", "there", "", ""],
+    ["", "Hello", "Hello", "Hello"],
+    ["L'été", "there", "Hello", "Hello"],
     ["hello" * 20] * 4,
     ["the"] * 4,
 ]
-CHOICES = [["yes", "no", ""], ["the", "hello", "world"], ["x", "", ""], ["", "", ""], ["a", "", "c"]]
+CHOICES = [["yes", "no", "yes"], ["the", "hello", "world"], ["x", "yes", "yes"], ["", "yes", "yes"], ["a", "", "c"]]
+NUM_WORDS, NUM_CHOICES = [4, 1, 2, 4, 4], [2, 3, 1, 1, 3]
 
 # Task of a class, by the signature that is asked; the default one, but for pairs.
 TASKS = {
@@ -63,7 +65,8 @@ class Asked:
     def __init__(self, family: Family, folder: Path) -> None:
         self.family, self.folder = family, folder
         self.is_xlm = family is XLM
-        options = {"model_max_length": 512, "truncation_side": "right"}
+        # Texts are cut on the left in one family.
+        options = {"model_max_length": 512, "truncation_side": "left" if family is FAMILIES[-1] else "right"}
         if self.is_xlm:
             self.tokenizer: Any = XLMTokenizer(toy_vocabulary(), MERGES, lang2id=LANG2ID, **options)
         else:
@@ -88,9 +91,9 @@ class Asked:
                 more = {"lang_pair": LANGS_OF_PAIRS} if self.is_xlm else {}
                 return {"text": TEXTS, "text_pair": PAIRS, **langs, **more}
             case "ForTokenClassification":
-                return {"words": WORDS, **langs}
+                return {"words": WORDS, "num_words": NUM_WORDS, **langs}
             case "ForMultipleChoice":
-                return {"text": TEXTS, "choices": CHOICES, **langs}
+                return {"text": TEXTS, "choices": CHOICES, "num_choices": NUM_CHOICES, **langs}
             case "masks":
                 return {"text": self.masked(), **langs}
         return {"text": TEXTS, **langs}
@@ -129,14 +132,17 @@ class Asked:
     def of_words(self, ask: Any) -> dict[str, np.ndarray]:
         options: dict[str, Any] = {"is_split_into_words": True, "split_special_tokens": True}
         options |= {"truncation": True, "max_length": LENGTH}
-        rows = [[word for word in row if word] for row in WORDS]
+        rows = [row[:count] if any(row[:count]) else [] for row, count in zip(WORDS, NUM_WORDS, strict=True)]
         answer = ask(self.ids(rows, is_split_into_words=True))
         label, score = np.full((5, 4), "", object), np.zeros((5, 4), np.float32)
         for index, row in enumerate(rows):
             langs = {"lang": LANGS[index]} if self.is_xlm else {}
             words = self.tokenizer(row, **options, **langs).word_ids()
+            whole = self.tokenizer(row, **{**options, "truncation": False, "max_length": None}, **langs).word_ids()
             for word in range(len(row)):
-                if word in words:
+                # On the left a word loses its first piece first.
+                is_cut = self.tokenizer.truncation_side == "left" and words.count(word) < whole.count(word)
+                if word in words and not is_cut:
                     place = words.index(word)
                     label[index, word], score[index, word] = (
                         answer["label"][index, place],
@@ -150,7 +156,7 @@ class Asked:
             texts, [one for row in CHOICES for one in row], langs=[lang for lang in LANGS for _ in range(3)]
         )
         request = {name: array.reshape(5, 3, *array.shape[1:]) for name, array in flat.items()}
-        return ask({**request, "num_choices": np.array([2, 3, 1, 1, 3], np.int32)})
+        return ask({**request, "num_choices": np.array(NUM_CHOICES, np.int32)})
 
     def of_masks(self, ask: Any) -> dict[str, np.ndarray]:
         request = self.ids(self.masked(), split=False)
@@ -166,6 +172,11 @@ class Asked:
             for index in ids.ravel()
         ]
         return {"tokens": np.array([name.strip() for name in names]).reshape(ids.shape), "ids": ids, "scores": scores}
+
+
+def as_bytes(value: Any) -> np.ndarray:
+    array = np.array(value)
+    return array.astype(np.int32) if array.dtype.kind == "i" else np.char.encode(array, "utf-8")
 
 
 def as_text(array: np.ndarray) -> np.ndarray:
@@ -191,7 +202,7 @@ def test_texts_are_answered_as_their_ids(families: dict[str, Asked], prefix: str
     asked = families[prefix]
     _, folder = asked.export(task)
     loaded = tf.saved_model.load(str(folder))
-    request = {name: tf.constant(value) for name, value in asked.request(task).items()}
+    request = {name: tf.constant(as_bytes(value)) for name, value in asked.request(task).items()}
     found = loaded.signatures[TASKS[task]](**request)
     check({name: as_text(value.numpy()) for name, value in found.items()}, asked.expected(task, loaded))
 
@@ -209,7 +220,7 @@ def test_all_ways_give_equal_answers(families: dict[str, Asked], server: Server,
     for prefix, task in SERVED:
         asked = families[prefix]
         folder = asked.export(task)[1]
-        request = {name: np.char.encode(np.array(value), "utf-8") for name, value in asked.request(task).items()}
+        request = {name: as_bytes(value) for name, value in asked.request(task).items()}
         given.append((folder, {**warmup_requests(folder), TASKS[task]: request}))
     others = []
     for name, command in (("Python", WITHOUT_TFXLM), ("C", C_API)):
@@ -243,13 +254,37 @@ def warmup_requests(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     return requests
 
 
+@pytest.mark.parametrize(("prefix", "task"), [(XLM.prefix, task) for task in TASKS])
+def test_sizes_are_checked_and_empty_batches_answered(families: dict[str, Asked], prefix: str, task: str) -> None:
+    asked = families[prefix]
+    signature = tf.saved_model.load(str(asked.export(task)[1])).signatures[TASKS[task]]
+    request = {name: as_bytes(value) for name, value in asked.request(task).items()}
+    first = "words" if "words" in request else "text"
+    for name in request:
+        if name != first:
+            shorter = {key: tf.constant(value[:1] if key == name else value) for key, value in request.items()}
+            with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must have as many rows as {first}"):
+                signature(**shorter)
+    for name in ("num_words", "num_choices"):
+        if name in request:
+            with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{name} must be at least 1 and at most"):
+                signature(
+                    **{
+                        key: tf.constant(value + 9 * (key == name) if key == name else value)
+                        for key, value in request.items()
+                    }
+                )
+    empty = signature(**{name: tf.constant(value[:0]) for name, value in request.items()})
+    assert all(value.shape[0] == 0 for value in empty.values())
+
+
 def test_bad_texts_are_refused_and_the_server_lives(server: Server) -> None:
     name = served_name(XLM.prefix, "ForSequenceClassification")
     for client in (Client(rest=server.rest_url), Client(grpc=server.grpc_address)):
         with client:
             with pytest.raises(ServingError, match=r"lang must be a language of the model: de, en, fr"):
                 client.predict(name, {"text": ["Hello"], "lang": ["xx"]})
-            with pytest.raises(ServingError, match=r"lang must have as many entries as text"):
+            with pytest.raises(ServingError, match=r"lang must have as many rows as text"):
                 client.predict(name, {"text": ["Hello", "the"], "lang": ["en"]})
             assert client.predict(name, {"text": ["Hello"], "lang": ["en"]})["label"].shape == (1,)
 
@@ -289,3 +324,33 @@ def test_the_whole_export_is_checked_and_described(families: dict[str, Asked], t
     found = loaded(**{name: tf.constant(value) for name, value in golden["inputs"].items()})
     np.testing.assert_allclose(found["scores"], golden["outputs"]["scores"], atol=1e-5)
     assert as_text(found["label"].numpy()).tolist() == golden["outputs"]["label"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"padding_side": "left"}, "pads on the left"),
+        ({"lang2id": None}, "the tokenizer knows no languages"),
+        ({"mask_token": None}, "has no mask token"),
+    ],
+)
+def test_tokenizers_without_a_graph_go_as_files(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    tokenizer = XLMTokenizer(toy_vocabulary(), MERGES, **({"lang2id": LANG2ID} | options))
+    config = XLM.config.replace(vocab_size=len(tokenizer), n_langs=3, lang2id=LANG2ID)
+    model = XLM.cls("WithLMHeadModel")(config)
+    with unchecked(), pytest.warns(UserWarning, match=f"The export takes ids only: .*{reason}"):
+        folder = export_model(model, tokenizer, tmp_path / "served")
+    signatures = tf.saved_model.load(str(folder)).signatures
+    assert "input_ids" in signatures["serving_default"].structured_input_signature[1]
+    assert (folder / "assets.extra" / "tokenizer" / "vocab.json").is_file()
+    with pytest.raises(InputError, match=f"lang='en' is for texts, but .*{reason}"):
+        export_model(model, tokenizer, tmp_path / "served", lang="en")
+
+
+def test_languages_that_are_all_cut_before(tmp_path: Path) -> None:
+    tokenizer = XLMTokenizer(toy_vocabulary(), MERGES, lang2id={"th": 0, "zh": 1})
+    model = XLM.cls("Model")(XLM.config.replace(vocab_size=len(tokenizer), n_langs=2, lang2id=None))
+    with unchecked():
+        folder = export_model(model, tokenizer, tmp_path / "served")
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    assert signature(text=tf.constant(["the"]), lang=tf.constant(["zh"]))["embedding"].shape[0] == 1

@@ -32,13 +32,15 @@ def export_model(
 
     - Sequence classification and models without a head: `text` (batch,). The signature `text_pair` of a classifier
       takes `text_pair` (batch,), and `lang_pair` (batch,), too.
-    - Token classification: `words` (batch, words), filled up with ""; `label` and `score` (batch, words) are those of
-      each word's first piece, and "" and 0 where it was cut off.
-    - Multiple choice: `text` (batch,) and `choices` (batch, choices), filled up with "".
+    - Token classification: `words` (batch, words) and `num_words` int32 (batch,), what is behind which fills the row
+      up; `label` and `score` (batch, words) are those of each word's first piece, and "" and 0 where it was cut off.
+    - Multiple choice: `text` (batch,), `choices` (batch, choices) and `num_choices` int32 (batch,).
     - Language modeling that is not causal: `text` (batch,) with mask tokens; `tokens` (the text of each), `ids` and
       `scores` (batch, masks, top_k), and "", -1 and 0 where a row has fewer masks than others.
 
-    Texts are cut to the model's length. What looks like another special token in a text is text.
+    Texts are cut to the model's length. What looks like another special or added token in a text is text. A tokenizer
+    that cannot stand in a graph (of another class, without languages for a model with language embeddings, padding on
+    the left, or cutting at random) goes with the export as files, with a warning.
 
     The signatures over ids are called `ids`, which is the default where there is none for texts, and `outputs`, which
     gives everything that the model returns, such as `logits`. Both take `input_ids` int32 (batch, length), `lengths`
@@ -78,7 +80,8 @@ def export_model(
 
     Raises:
         InputError: when `version` is not a positive integer, the tokenizer cannot be saved or does not fit the model,
-            or an option is none of this model's answers.
+            an option is none of this model's answers, or `lang` is given without texts to take.
+        LanguageError: when `lang` is unknown, or the tokenizer's languages are not the model's.
         OutputExistsError: when that version exists already, or `path` is a file.
         ExportError: when the class has no signatures, its answers have no labels, or the export, reloaded in a fresh
             process, does not answer as the model does. Nothing is left behind then.

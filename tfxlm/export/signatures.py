@@ -61,7 +61,7 @@ def make_signatures(
 
 def _of_texts(texts: Served, form: TextForm) -> Signature:
     def text(**inputs: tf.Tensor) -> Tensors:
-        return form.answer(texts, inputs)
+        return form.answer(texts, form.checked(inputs))
 
     graph = tf.function(text, autograph=False).get_concrete_function(**form.specs(texts.tokenizer))
     return Signature(graph, form.sample(texts.tokenizer, texts.source.mask_token))

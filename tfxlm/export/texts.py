@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfxlm.errors import InputError
 from tfxlm.export.answers import Asked, answer_of
 from tfxlm.export.inputs import Tensors
 from tfxlm.heads.decode import TOP_K, top_tokens
 from tfxlm.models import TFPreTrainedModel
 from tfxlm.models.tasks import LanguageModeling, MultipleChoice, SequenceClassification, TokenClassification
-from tfxlm.tokenizers.base import Tokenizer
-from tfxlm.tokenizers.in_graph import GraphTokenizer, Inputs, graph_tokenizer
+from tfxlm.tokenizers.in_graph import GraphTokenizer, Inputs, graph_tokenizer, has_graph
 from tfxlm.tokenizers.in_graph.masks import with_masks
 from tfxlm.tokenizers.in_graph.rows import rows_of_words
 
@@ -76,7 +77,10 @@ def _pairs(served: Served, given: Tensors) -> Tensors:
 
 
 def _words(served: Served, given: Tensors) -> Tensors:
-    inputs, places, found = rows_of_words(served.tokenizer, given["words"], given.get("lang"))
+    words = given["words"]
+    # What stands behind a row's words fills it up.
+    words = tf.where(tf.sequence_mask(given["num_words"], tf.shape(words)[1]), words, "")
+    inputs, places, found = rows_of_words(served.tokenizer, words, given.get("lang"))
     answer = served.answer(served.outputs(inputs), inputs)
     # A word has the label of its first piece.
     of_words = {name: tf.gather(value, places, batch_dims=1) for name, value in answer.items()}
@@ -89,9 +93,7 @@ def _choices(served: Served, given: Tensors) -> Tensors:
     lang = given.get("lang")
     prompts, langs = (None if one is None else tf.repeat(one, count) for one in (given["text"], lang))
     inputs = served.tokenizer(prompts, tf.reshape(choices, [-1]), langs)
-    # Empty choices at the end fill a row up.
-    real = tf.reduce_max(tf.where(choices != "", tf.range(count) + 1, 1), axis=1)
-    return served.answer(served.outputs(inputs, count), inputs, num_choices=real)
+    return served.answer(served.outputs(inputs, count), inputs, num_choices=given["num_choices"])
 
 
 def _filled_masks(served: Served, given: Tensors) -> Tensors:
@@ -104,9 +106,9 @@ def _filled_masks(served: Served, given: Tensors) -> Tensors:
 
 def _names_of_tokens(tokenizer: Any, size: int) -> tf.Tensor:
     """Returns the text of each id, string (size,); empty for ids that the tokenizer does not have."""
-    tokens = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))
-    names = [tokenizer.convert_tokens_to_string([token]).strip() for token in tokens]
-    return tf.constant(names + [""] * (size - len(names)))
+    tokens = {index: token for token, index in tokenizer.get_vocab().items()}
+    names = {index: tokenizer.convert_tokens_to_string([token]).strip() for index, token in tokens.items()}
+    return tf.constant([names.get(index, "").encode(errors="replace") for index in range(size)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,38 +116,64 @@ class TextForm:
     """A way to ask a model with texts.
 
     Args:
-        axes: of each input, all strings; language codes come to them where the tokenizer needs some.
+        axes: of each text that is sent; language codes come to them where the tokenizer needs some.
         answer: from what is sent to small answers.
+        counts: the input that says how many texts of a row are real. A server that batches requests fills rows up with
+            copies of a text.
+        has_masks: whether texts have masks.
     """
 
     axes: Mapping[str, tuple[None, ...]]
     answer: Callable[[Served, Tensors], Tensors]
+    counts: str | None = None
+    has_masks: bool = False
 
     def specs(self, tokenizer: GraphTokenizer) -> dict[str, tf.TensorSpec]:
         """Returns the specifications of the inputs by name."""
-        langs = {f"lang{name.removeprefix('text')}": ONE for name in self.axes if name.startswith("text")} or {
-            "lang": ONE
-        }
-        axes = {**self.axes, **(langs if tokenizer.languages.is_needed else {})}
-        return {name: tf.TensorSpec(shape, tf.string, name=name) for name, shape in axes.items()}
+        langs = [f"lang{name.removeprefix('text')}" for name in self.axes if name.startswith("text")] or ["lang"]
+        axes = {**self.axes, **(dict.fromkeys(langs, ONE) if tokenizer.languages.is_needed else {})}
+        specs = {name: tf.TensorSpec(shape, tf.string, name=name) for name, shape in axes.items()}
+        return specs | ({self.counts: tf.TensorSpec(ONE, tf.int32, name=self.counts)} if self.counts else {})
 
-    def sample(self, tokenizer: GraphTokenizer, mask: str) -> dict[str, np.ndarray]:
-        """Makes a small request, arrays of bytes by input.
+    def checked(self, given: Tensors) -> Tensors:
+        """Adds assertions to the graph: sizes are only known when a request comes, and would broadcast otherwise."""
+        first = next(iter(self.axes))
+        size = tf.shape(given[first])[0]
+        holds = {
+            f"{name} must have as many rows as {first}.": tf.shape(value)[0] == size for name, value in given.items()
+        }
+        if self.counts:
+            (several,) = (name for name, axes in self.axes.items() if axes == SEVERAL)
+            width, count = tf.shape(given[several])[1], given[self.counts]
+            holds[f"{several} must have at least 1 in each row."] = width >= 1
+            holds[f"{self.counts} must be at least 1 and at most the number of {several} in a row."] = tf.reduce_all(
+                (count >= 1) & (count <= width)
+            )
+        checks = [tf.debugging.Assert(value, [message], summarize=1) for message, value in holds.items()]
+        with tf.control_dependencies(checks):
+            return {name: tf.identity(tensor) for name, tensor in given.items()}
+
+    def sample(self, tokenizer: GraphTokenizer, mask: str | None) -> dict[str, np.ndarray]:
+        """Makes a small request: arrays of bytes, and of int32, by input.
 
         Args:
             tokenizer: for its languages.
-            mask: the mask token, for what fills masks.
+            mask: the mask token.
         """
-        codes = [code for code in tokenizer.languages.codes if code not in tokenizer.languages.cut_before]
+        codes = tokenizer.languages.codes
+        # These texts have spaces between their words in any language.
+        langs = [code for code in codes if code not in tokenizer.languages.cut_before] or codes
         texts = {
-            "text": [f"{text} {mask}".strip() for text in _SAMPLES],
+            "text": [f"{text} {mask}" if self.has_masks else text for text in _SAMPLES],
             "text_pair": _SAMPLES[::-1],
             "words": [["Hello", "!", ""], ["No", ".", "7"], ["x", "", ""]],
             "choices": [["yes", "no", ""], ["one", "two", "three"], ["nothing", "", ""]],
-            "lang": np.resize(codes, len(_SAMPLES)),
-            "lang_pair": np.resize(codes[::-1], len(_SAMPLES)),
+            "lang": np.resize(langs, len(_SAMPLES)),
+            "lang_pair": np.resize(langs[::-1], len(_SAMPLES)),
         }
-        return {name: np.char.encode(np.array(texts[name], str), "utf-8") for name in self.specs(tokenizer)}
+        found = {name: np.char.encode(np.array(texts[name], str), "utf-8") for name in texts}
+        found |= dict.fromkeys(("num_words", "num_choices"), np.array([2, 3, 1], np.int32))
+        return {name: found[name] for name in self.specs(tokenizer)}
 
 
 TEXT, PAIRS = TextForm({"text": ONE}, _one_text), TextForm({"text": ONE, "text_pair": ONE}, _pairs)
@@ -153,9 +181,9 @@ TEXT, PAIRS = TextForm({"text": ONE}, _one_text), TextForm({"text": ONE, "text_p
 # By the base classes of `tfxlm.models.tasks`: signatures by name, the default one first.
 FORMS: Mapping[type, Mapping[str, TextForm]] = {
     SequenceClassification: {"text": TEXT, "text_pair": PAIRS},
-    TokenClassification: {"words": TextForm({"words": SEVERAL}, _words)},
-    MultipleChoice: {"choices": TextForm({"text": ONE, "choices": SEVERAL}, _choices)},
-    LanguageModeling: {"fill_mask": TextForm({"text": ONE}, _filled_masks)},
+    TokenClassification: {"words": TextForm({"words": SEVERAL}, _words, counts="num_words")},
+    MultipleChoice: {"choices": TextForm({"text": ONE, "choices": SEVERAL}, _choices, counts="num_choices")},
+    LanguageModeling: {"fill_mask": TextForm({"text": ONE}, _filled_masks, has_masks=True)},
 }
 WITHOUT_HEAD: Mapping[str, TextForm] = {"text": TEXT}
 
@@ -172,6 +200,8 @@ def forms_of(model: TFPreTrainedModel) -> Mapping[str, TextForm]:
 def served(model: TFPreTrainedModel, tokenizer: Any, options: Mapping[str, int], lang: str | None) -> Served | None:
     """Puts a model's tokenizer into a graph; returns None where there is nothing to ask with texts.
 
+    A tokenizer that has no graph goes with the export as files alone, with a warning.
+
     Args:
         model: the model.
         tokenizer: its tokenizer, or None.
@@ -179,9 +209,35 @@ def served(model: TFPreTrainedModel, tokenizer: Any, options: Mapping[str, int],
         lang: language code of all texts, or None to be told with each.
 
     Raises:
-        InputError, LanguageError: the tokenizer cannot be put into a graph as it is.
+        InputError: `lang` is given where there are no texts.
+        LanguageError: it is unknown.
     """
-    if not forms_of(model) or not isinstance(tokenizer, Tokenizer):
-        return None
-    longest = min(model.config.max_sequence_length, tokenizer.model_max_length)
-    return Served(model, graph_tokenizer(tokenizer, lang=lang, max_length=longest), tokenizer, options)
+    reason = _reason_without_texts(model, tokenizer)
+    if reason is None:
+        longest = min(model.config.max_sequence_length, tokenizer.model_max_length)
+        return Served(model, graph_tokenizer(tokenizer, lang=lang, max_length=longest), tokenizer, options)
+    if lang is not None:
+        raise InputError(f"lang={lang!r} is for texts, but {reason}. Leave it out.")
+    if tokenizer is not None and forms_of(model):
+        warnings.warn(f"The export takes ids only: {reason}.", stacklevel=3)
+    return None
+
+
+def _reason_without_texts(model: TFPreTrainedModel, tokenizer: Any) -> str | None:
+    """Says why a model cannot be asked with texts; None where it can."""
+    if tokenizer is None:
+        return "there is no tokenizer"
+    forms = forms_of(model)
+    if not forms:
+        return f"{type(model).__name__} is asked with ids"
+    if not has_graph(tokenizer):
+        return f"{type(tokenizer).__name__} has no form for graphs"
+    if tokenizer.padding_side != "right":
+        return "the tokenizer pads on the left"
+    if tokenizer.cuts_at_random:
+        return "the tokenizer cuts texts at random"
+    if getattr(model.config, "uses_lang_embeddings", False) and not tokenizer.lang2id:
+        return "the model has language embeddings, but the tokenizer knows no languages (lang2id)"
+    if tokenizer.mask_token is None and any(form.has_masks for form in forms.values()):
+        return "the tokenizer has no mask token"
+    return None

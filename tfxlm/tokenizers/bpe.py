@@ -40,7 +40,7 @@ class BytePairEncoder:
     def _build(self) -> None:
         self._forget()
         self._ranks = {merge: rank for rank, merge in enumerate(self.merges)}
-        self._engine = self._make_engine() if products_come_first(self.merges) else None
+        self._engine = self._make_engine() if _products_come_first(self.merges) else None
 
     def _forget(self) -> None:
         self._cache: dict[str, tuple[int, ...]] = {}
@@ -136,7 +136,7 @@ def _remember(cache: dict[str, tuple[int, ...]], word: str, value: tuple[int, ..
         cache[word] = value
 
 
-def products_come_first(merges: Sequence[Merge]) -> bool:
+def _products_come_first(merges: Sequence[Merge]) -> bool:
     """Says whether no merge outranks one that makes its parts.
 
     Then merging one pair at a time (the engine) and merging all equal pairs at once (the definition) end alike.

@@ -93,9 +93,9 @@ class SentencePieces:
         model = messages.ModelProto.FromString(self.model)
         piece = messages.ModelProto.SentencePiece
         plain = {piece.NORMAL, piece.UNKNOWN, piece.CONTROL}
-        return model.trainer_spec.model_type == model.trainer_spec.UNIGRAM and plain >= {
-            one.type for one in model.pieces
-        }
+        spec = model.trainer_spec
+        is_unigram = spec.model_type == spec.UNIGRAM and not spec.treat_whitespace_as_suffix
+        return is_unigram and plain >= {one.type for one in model.pieces}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"model": self.model, "sampling": self.sampling, "_source": self._source}

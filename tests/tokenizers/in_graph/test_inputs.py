@@ -21,7 +21,11 @@ FIRST, SECOND = ["en", "fr", "de", "en", "fr"], ["de", "en", "en", "fr", "fr"]
 
 
 def xlm(**options: Any) -> XLMTokenizer:
-    return XLMTokenizer(toy_vocabulary(), MERGES, **({"lang2id": LANGUAGES} | options))
+    # Korean is cut otherwise by its own rules.
+    korean = {piece: 1000 + index for index, piece in enumerate(["한국어</w>", "한국"])}
+    return XLMTokenizer(
+        toy_vocabulary() | korean, [*MERGES, ("한", "국"), ("한국", "어</w>")], **({"lang2id": LANGUAGES} | options)
+    )
 
 
 def roberta(**options: Any) -> XLMRobertaTokenizer:
@@ -45,15 +49,24 @@ def test_pairs(preprocessing: str, side: str, truncation: str) -> None:
     tokenizer: Any = (
         roberta(truncation_side=side) if is_roberta else xlm(preprocessing=preprocessing, truncation_side=side)
     )
-    length = 60 if truncation.startswith("only") else 16
-    graph = graph_tokenizer(tokenizer, max_length=length, truncation=truncation)
+    texts, pairs = TEXTS, PAIRS
+    # What is cut off one text is in it.
+    if truncation == "only_first":
+        texts, pairs = [text + " hello" * 20 for text in TEXTS], ["the"] * 5
+    elif truncation == "only_second":
+        texts, pairs = ["the"] * 5, [text + " hello" * 20 for text in PAIRS]
+    graph = graph_tokenizer(tokenizer, max_length=16, truncation=truncation)
     options = {"split_special_tokens": True, "padding": True, "return_tensors": "np"}
-    options |= {"truncation": truncation, "max_length": length}
-    expected = tokenizer(TEXTS, PAIRS, lang=list(zip(FIRST, SECOND, strict=True)), **options)
+    options |= {"truncation": truncation, "max_length": 16}
+    expected = tokenizer(texts, pairs, lang=list(zip(FIRST, SECOND, strict=True)), **options)
+    assert (expected["input_ids"].shape[1] == 16) == (truncation != "do_not_truncate")
     first, second = tf.constant(FIRST), tf.constant(SECOND)
-    check(graph(tf.constant(TEXTS), tf.constant(PAIRS), first, second), expected)
+    check(graph(tf.constant(texts), tf.constant(pairs), first, second), expected)
     if truncation != "only_second":
-        check(graph(tf.constant(TEXTS), lang=first), tokenizer(TEXTS, lang=FIRST, **options))
+        check(graph(tf.constant(texts), lang=first), tokenizer(texts, lang=FIRST, **options))
+    else:
+        with pytest.raises(InputError, match="'only_second' needs a second text"):
+            graph(tf.constant(texts), lang=first)
 
 
 def test_what_is_cut_off_one_text_must_be_in_it() -> None:
@@ -83,6 +96,10 @@ def test_lengths_come_from_the_tokenizer_or_from_buckets() -> None:
         ({"length_buckets": (), "max_length": 8}, "different lengths, ascending"),
         ({"length_buckets": (4, 8)}, "up to any number of tokens, but the last of length_buckets is 8"),
         ({"length_buckets": (4, 8), "max_length": 9}, "up to 9 tokens, but the last of length_buckets is 8"),
+        (
+            {"length_buckets": (4, 8), "max_length": 8, "truncation": "do_not_truncate"},
+            "up to any number of tokens, but the last of length_buckets is 8",
+        ),
         ({"truncation": "some", "max_length": 9}, "truncation='some' is not a choice"),
     ],
 )
@@ -127,7 +144,7 @@ def test_languages() -> None:
 def test_a_tokenizer_without_languages_takes_any_code() -> None:
     tokenizer = xlm(lang2id=None)
     graph = graph_tokenizer(tokenizer)
-    text, codes = "l'été «hello.» Nr. 5 the z.B. a,\"", ["de", "fr", "xx", "", "ko", "en"]
+    text, codes = "l'été «hello.» Nr. 5 the z.B. 한국어, a,\"", ["de", "fr", "xx", "", "ko", "en"]
     found = graph.piece_ids(tf.constant([text] * len(codes)), tf.constant(codes)).to_list()
     assert found == [tokenizer(text, lang=code, add_special_tokens=False)["input_ids"] for code in codes]
     assert graph.piece_ids(tf.constant([text])).to_list() == [tokenizer(text, add_special_tokens=False)["input_ids"]]

@@ -91,6 +91,15 @@ def test_by_hand(toy: Compared, toy_roberta: Compared) -> None:
         compared.check([])
 
 
+def test_long_runs_of_a_merge_take_few_rounds() -> None:
+    """ "aaaa" becomes two pieces at once, so that a request of one letter does not hold up all others."""
+    merges = [("a", "a"), ("aa", "aa"), ("aaaa", "aaaa")]
+    pieces = ["<s>", "</s>", "<pad>", "<unk>", *(f"<special{index}>" for index in range(10)), "a", "a</w>"]
+    vocabulary = {piece: index for index, piece in enumerate([*pieces, *(a + b for a, b in merges)])}
+    compared = Compared(XLMTokenizer(vocabulary, merges, lang2id={"en": 0}), ("en",))
+    compared.check([("a" * size).encode() for size in (1, 2, 3, 7, 8, 9, 1000, 100_000)])
+
+
 def test_all_merges_at_once_as_in_the_definition() -> None:
     """Merges whose parts come later, which one merge at a time would cut otherwise."""
     merges = [("ab", "c</w>"), ("a", "a"), ("aa", "aa"), ("b", "c</w>"), ("a", "b")]

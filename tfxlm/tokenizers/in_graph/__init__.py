@@ -1,6 +1,6 @@
 """The tokenizers as TensorFlow operations: text goes into the graph, the ids of the Python tokenizers come out."""
 
-from tfxlm.tokenizers.in_graph.auto import graph_tokenizer
+from tfxlm.tokenizers.in_graph.auto import graph_tokenizer, has_graph
 from tfxlm.tokenizers.in_graph.base import GraphTokenizer, Inputs
 
-__all__ = ["GraphTokenizer", "Inputs", "graph_tokenizer"]
+__all__ = ["GraphTokenizer", "Inputs", "graph_tokenizer", "has_graph"]

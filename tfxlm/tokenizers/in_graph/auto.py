@@ -17,6 +17,11 @@ _CLASSES: dict[type, type[GraphTokenizer]] = {
 }
 
 
+def has_graph(tokenizer: Any) -> bool:
+    """Says whether there is a form for graphs of a tokenizer."""
+    return isinstance(tokenizer, tuple(_CLASSES))
+
+
 def graph_tokenizer(tokenizer: Any, **options: Any) -> GraphTokenizer:
     """Returns a tokenizer as TensorFlow operations.
 

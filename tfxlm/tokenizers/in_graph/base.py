@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfxlm.errors import InputError
 from tfxlm.tokenizers.base import Tokenizer
+from tfxlm.tokenizers.in_graph import utf8
 from tfxlm.tokenizers.in_graph.frames import Window, framed, kept
 from tfxlm.tokenizers.in_graph.languages import GraphLanguages
 from tfxlm.tokenizers.lengths import DO_NOT_TRUNCATE, LONGEST_FIRST, Lengths
@@ -33,7 +34,7 @@ class GraphTokenizer(tf.Module):
     """A tokenizer as TensorFlow operations, for use inside a `tf.function` or an exported model.
 
     It gives the ids that `tokenizer(texts, split_special_tokens=True, padding=True)` gives: what looks like a special
-    token inside a text is text. Bytes that are no UTF-8 become U+FFFD.
+    or an added token inside a text is text. Bytes that are no UTF-8 become U+FFFD.
 
     Args:
         tokenizer: the tokenizer.
@@ -72,7 +73,7 @@ class GraphTokenizer(tf.Module):
             truncation_side=tokenizer.truncation_side,
             model_max_length=None,
         )
-        self._buckets = _checked_buckets(length_buckets, max_length)
+        self._buckets = _checked_buckets(length_buckets, None if truncation == DO_NOT_TRUNCATE else max_length)
         self._framing = tokenizer.framing
         self._pad_id = int(tokenizer.pad_token_id or 0)
         self.languages = self._languages_of(tokenizer, lang)
@@ -98,6 +99,7 @@ class GraphTokenizer(tf.Module):
         Returns:
             int32 (batch, None).
         """
+        text = utf8.valid(text)
         return self._pieces_of(text, self.languages.indices(text, lang))
 
     def _piece_ids(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
@@ -141,27 +143,32 @@ class GraphTokenizer(tf.Module):
         ids, lengths, segments = framed(self._framing, windows, self._pad_id, self._padded_length)
         return Inputs(ids, lengths, self.languages.langs(segments, lang, lang_pair))
 
-    def places(self, inputs: Inputs, places: tf.Tensor, pieces: tf.RaggedTensor) -> tf.Tensor:
+    def places(self, inputs: Inputs, places: tf.Tensor, pieces: tf.RaggedTensor, rows: tf.Tensor) -> tf.Tensor:
         """Returns where pieces of single texts stand in their rows; `are_kept` says which do at all.
 
         Args:
             inputs: what `frame` returned for the pieces.
-            places: int32 (batch, any): places among the pieces of each text.
+            places: int32 (some,): places among the pieces of a text.
             pieces: int32 (batch, None).
+            rows: int (some,): which text each of `places` is in.
         """
-        layout = self._framing.layout(pair=False)
-        before = [part for part, _ in layout].index(FIRST_TEXT)
+        before, _ = self._around_text
         if self._lengths.truncation_side == "right":
             return places + before
         cut = tf.cast(pieces.row_lengths(), tf.int32) + self._framing.size(pair=False) - inputs.lengths
-        return places + before - cut[:, None]
+        return places + before - tf.gather(cut, rows)
 
-    def are_kept(self, inputs: Inputs, places: tf.Tensor) -> tf.Tensor:
-        """Says which of the `places` of single texts are in their rows: boolean, of their shape."""
-        layout = self._framing.layout(pair=False)
-        before = [part for part, _ in layout].index(FIRST_TEXT)
-        end = inputs.lengths - (len(layout) - 1 - before)
-        return (places >= before) & (places < end[:, None])
+    def are_kept(self, inputs: Inputs, places: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Says which of the `places` of single texts are in their rows: boolean (some,)."""
+        before, after = self._around_text
+        return (places >= before) & (places < tf.gather(inputs.lengths - after, rows))
+
+    @property
+    def _around_text(self) -> tuple[int, int]:
+        """How many special tokens stand before and after a single text."""
+        layout = [part for part, _ in self._framing.layout(pair=False)]
+        before = layout.index(FIRST_TEXT)
+        return before, len(layout) - 1 - before
 
     def _padded_length(self, longest: tf.Tensor) -> tf.Tensor:
         if not self._buckets:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder, products_come_first
+from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder
 from tfxlm.tokenizers.in_graph.expressions import when
 
 _NO_MERGE = np.iinfo(np.int32).max
@@ -31,8 +31,6 @@ class GraphBytePairEncoder(tf.Module):
         numbers = {symbol: number for number, symbol in enumerate(symbols)}
         # Behind the symbols come that of characters which are in no merge, and that of the end of a word.
         self._unknown, self._end = len(symbols), len(symbols) + 1
-        # Where no merge outranks one that makes its parts, overlapping merges may as well wait for the next round.
-        self._apart = _first_of_run if products_come_first(encoder.merges) else _every_second
         ids = [encoder.ids.get(symbol, encoder.unknown_id) for symbol in symbols]
         self._ids = np.array([*ids, encoder.unknown_id], np.int32)
         self._whole_words = _table(*_whole_words(encoder), default=-1)
@@ -112,7 +110,7 @@ class GraphBytePairEncoder(tf.Module):
             goes_on = best != _NO_MERGE
             done = tf.where(~goes_on)
             finished = tf.tensor_scatter_nd_update(finished, tf.gather(places, done), tf.gather_nd(symbols, done))
-            merges = self._apart(goes_on & (ranks == best))
+            merges = _every_second(goes_on & (ranks == best))
             symbols = tf.where(merges, tf.gather(self._products, tf.where(merges, ranks, 0)), symbols)
             stays = tf.where(goes_on & ~_previous(merges))[:, 0]
             return tf.gather(symbols, stays), tf.gather(places, stays), finished
@@ -165,8 +163,3 @@ def _every_second(merges: tf.Tensor) -> tf.Tensor:
     firsts = tf.pad(tf.where(is_first)[:, 0], [[0, 1]])
     run = tf.maximum(tf.cumsum(tf.cast(is_first, tf.int32)) - 1, 0)
     return merges & ((tf.range(tf.size(merges, tf.int64)) - tf.gather(firsts, run)) % 2 == 0)
-
-
-def _first_of_run(merges: tf.Tensor) -> tf.Tensor:
-    """Leaves out all merges of some in a row but the first, which come in the next rounds."""
-    return merges & ~_previous(merges)

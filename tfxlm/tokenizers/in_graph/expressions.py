@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tfxlm.tokenizers.rules import characters
 
-#: Changes texts of shape (rows,), string.
-Change = Callable[[tf.Tensor], tf.Tensor]
+#: Changes texts of shape (rows,), string; it may be given more that belongs to them.
+Change = Callable[..., tf.Tensor]
 
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 _SURROGATES = (0xD800, 0xDFFF)

@@ -50,6 +50,8 @@ def kept(lengths: Lengths, sizes: Sequence[tf.Tensor], frame: int) -> list[tf.Te
         )
     excess = tf.maximum(sum(sizes) + frame - lengths.max_length, 0)
     if len(sizes) == 1 or lengths.truncation in (ONLY_FIRST, ONLY_SECOND):
+        if lengths.truncation == ONLY_SECOND and len(sizes) == 1:
+            raise InputError("truncation='only_second' needs a second text. Pass text_pair, or 'only_first'.")
         index = len(sizes) - 1 if lengths.truncation == ONLY_SECOND else 0
         name = ("first", "second")[index]
         message = (

@@ -50,13 +50,13 @@ def with_masks(
     row_lengths = tf.math.unsorted_segment_sum(counts, rows, parts.nrows())
     whole = tf.RaggedTensor.from_row_lengths(ids, row_lengths, validate=False)
     inputs = tokenizer.frame(whole, None, lang, lang)
-    # The place of each mask in its row.
-    rows_of_masks = tf.boolean_mask(rows, ~is_last)
-    inside = tf.RaggedTensor.from_value_rowids(
-        tf.cast(masks - tf.gather(whole.row_starts(), rows_of_masks), tf.int32), rows_of_masks, parts.nrows()
+    # The place of each mask in its row, if it was not cut off: a text of masks alone must not make all rows as wide.
+    of_rows = tf.boolean_mask(rows, ~is_last)
+    inside = tf.cast(masks - tf.gather(whole.row_starts(), of_rows), tf.int32)
+    places = tokenizer.places(inputs, inside, whole, of_rows)
+    kept = tokenizer.are_kept(inputs, places, of_rows)
+    found = tf.RaggedTensor.from_value_rowids(
+        tf.boolean_mask(places, kept), tf.boolean_mask(of_rows, kept), parts.nrows(), validate=False
     )
-    most = tf.maximum(tf.reduce_max(tf.concat([inside.row_lengths(), [1]], axis=0)), 1)
-    there = tf.sequence_mask(inside.row_lengths(), most)
-    places = tokenizer.places(inputs, inside.to_tensor(shape=tf.stack([-1, most])), whole)
-    found = there & tokenizer.are_kept(inputs, places)
-    return inputs, tf.where(found, places, 0), found
+    most = tf.reduce_max(tf.concat([found.row_lengths(), [1]], axis=0))
+    return inputs, found.to_tensor(shape=tf.stack([-1, most])), tf.sequence_mask(found.row_lengths(), most)

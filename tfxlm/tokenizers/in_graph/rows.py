@@ -27,6 +27,8 @@ def rows_of_words(
     sizes = tf.reshape(tf.cast(pieces.row_lengths(), tf.int32), shape)
     rows = tf.RaggedTensor.from_row_lengths(pieces.flat_values, tf.reduce_sum(sizes, axis=1), validate=False)
     inputs = tokenizer.frame(rows, None, lang, lang)
-    places = tokenizer.places(inputs, tf.cumsum(sizes, axis=1, exclusive=True), rows)
-    found = (sizes > 0) & tokenizer.are_kept(inputs, places)
-    return inputs, tf.where(found, places, 0), found
+    of_rows = tf.repeat(tf.range(shape[0]), shape[1])
+    places = tf.reshape(tf.cumsum(sizes, axis=1, exclusive=True), [-1])
+    places = tokenizer.places(inputs, places, rows, of_rows)
+    found = (tf.reshape(sizes, [-1]) > 0) & tokenizer.are_kept(inputs, places, of_rows)
+    return inputs, tf.reshape(tf.where(found, places, 0), shape), tf.reshape(found, shape)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.tokenizers.in_graph.chains import ChainByLanguage, Replace, replacements
-from tfxlm.tokenizers.in_graph.expressions import expression, holds, when
+from tfxlm.tokenizers.in_graph.expressions import expression, holds, when, where
 from tfxlm.tokenizers.rules import characters, moses
 from tfxlm.tokenizers.rules.chains import Squeeze
 from tfxlm.tokenizers.rules.prefixes import prefixes
@@ -28,12 +28,18 @@ class GraphMosesWords(tf.Module):
         languages: language codes; texts name theirs by its index here. Chinese, Japanese and Thai texts come with
             spaces between their words, see `XLMTokenizer.cut_words`.
         non_printing: what a non-printing character becomes, ``""`` or ``" "``.
+        only_spaces: whether Japanese and Thai words are parted by spaces alone, and other white space is in them.
     """
 
-    def __init__(self, languages: Sequence[str], non_printing: str) -> None:
+    def __init__(self, languages: Sequence[str], non_printing: str, only_spaces: bool) -> None:
         super().__init__()
         classes = [characters.LANGUAGE_CLASSES.get(language, {}) for language in languages]
         steps = [_steps(language, non_printing) for language in languages]
+        # Japanese and Thai come from the rules, which are not asked again.
+        self._normal = np.array([bool(own) for own in steps])
+        self._part = Replace(expression("[{space}]+"), " ") if not only_spaces else None
+        common = next((own for own in steps if own), [])
+        steps = [own or common for own in steps]
         # Words that another program has cut are left as they are.
         self._ready = np.array([language in SEGMENTERS for language in languages])
         self._separate = ChainByLanguage(steps)
@@ -61,7 +67,7 @@ class GraphMosesWords(tf.Module):
         Returns:
             String (rows, None).
         """
-        words = tf.strings.split(self._separate(texts, languages))
+        words = tf.strings.split(self._prepared(texts, languages))
         flat, rows = words.flat_values, words.value_rowids()
         is_last = tf.concat([rows[1:] != rows[:-1], tf.ones_like(rows[:1], tf.bool)], axis=0)
         by_rules = ~tf.gather(tf.gather(self._ready, languages), rows)
@@ -80,13 +86,21 @@ class GraphMosesWords(tf.Module):
             cut = tf.where(comes_off, _without_end(flat, 1), tf.where(after_period, _without_end(flat, 2), flat))
             found = tf.repeat(cut, counts)
             for mask, place, mark in ((comes_off, 1, "."), (after_period, 1, "."), (after_period, 2, "'")):
-                where = tf.boolean_mask(starts, mask) + place
-                found = tf.tensor_scatter_nd_update(found, where[:, None], tf.fill(tf.shape(where), mark))
+                at = tf.boolean_mask(starts, mask) + place
+                found = tf.tensor_scatter_nd_update(found, at[:, None], tf.fill(tf.shape(at), mark))
             lengths = tf.math.unsorted_segment_sum(counts, rows, words.nrows())
             return tf.RaggedTensor.from_row_lengths(found, lengths, validate=False)
 
         # A full stop and an apostrophe that had nothing before them leave an empty word, which has no pieces.
         return when(tf.reduce_any(has_period | has_apostrophe), separated, lambda: words)
+
+    def _prepared(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.Tensor:
+        """Returns texts with white space between words, up to the decision about full stops."""
+        if self._normal.all():
+            return self._separate(texts, languages)
+        normal = tf.gather(self._normal, languages)
+        texts = where(normal, self._separate, texts, languages)
+        return texts if self._part is None else where(~normal, self._part, texts)
 
     def _keeps_period(self, mask: tf.Tensor, words: tf.Tensor, following: tf.Tensor, languages: tf.Tensor) -> tf.Tensor:
         """Says whether full stops belong to the words that they end; boolean (words,).

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.errors import InputError
-from tfxlm.tokenizers.in_graph import utf8
 from tfxlm.tokenizers.in_graph.base import GraphTokenizer
 from tfxlm.tokenizers.in_graph.languages import GraphLanguages
 
@@ -43,5 +42,5 @@ class GraphXLMRobertaTokenizer(GraphTokenizer):
         self._ids = np.array(ids, np.int32)
 
     def _piece_ids(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
-        pieces = self._pieces.tokenize(utf8.valid(texts)).with_row_splits_dtype(tf.int64)
+        pieces = self._pieces.tokenize(texts).with_row_splits_dtype(tf.int64)
         return pieces.with_flat_values(tf.gather(self._ids, pieces.flat_values))
