@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder
+from tfxlm.tokenizers.in_graph import segments
 from tfxlm.tokenizers.in_graph.expressions import when
 
 _NO_MERGE = np.iinfo(np.int32).max
@@ -93,7 +94,7 @@ class GraphBytePairEncoder(tf.Module):
         """Merges the characters of words, each of one or more."""
         codes = tf.strings.unicode_decode(words, "UTF-8")
         flat, rows = codes.flat_values, codes.value_rowids()
-        is_last = tf.concat([rows[1:] != rows[:-1], tf.ones_like(rows[:1], tf.bool)], axis=0)
+        is_last = segments.ends(rows)
         symbols = tf.where(is_last, self._symbols_of(flat, self._final), self._symbols_of(flat, self._inner))
         # An end stands behind each word, which merges with nothing.
         count = tf.size(flat) + tf.size(words)

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfxlm.tokenizers.in_graph import segments
 from tfxlm.tokenizers.in_graph.base import GraphTokenizer, Inputs
 from tfxlm.tokenizers.in_graph.expressions import expression
 
@@ -30,8 +31,8 @@ def with_masks(
     token = source.special.tokens[source.mask_token_id]
     parts = tf.strings.split(text, sep=token.content)
     rows = parts.value_rowids()
-    is_last = tf.concat([rows[1:] != rows[:-1], tf.ones_like(rows[:1], tf.bool)], axis=0)
-    is_first = tf.concat([tf.ones_like(rows[:1], tf.bool), rows[1:] != rows[:-1]], axis=0)
+    is_last = segments.ends(rows)
+    is_first = segments.begins(rows)
     texts = parts.flat_values
     if token.lstrip:
         texts = tf.where(is_last, texts, tf.strings.regex_replace(texts, _SPACE_BEFORE, ""))

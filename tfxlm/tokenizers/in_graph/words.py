@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfxlm.tokenizers.in_graph import segments
 from tfxlm.tokenizers.in_graph.chains import ChainByLanguage, Replace, replacements
 from tfxlm.tokenizers.in_graph.expressions import expression, holds, when, where
 from tfxlm.tokenizers.rules import characters, moses
@@ -69,7 +70,7 @@ class GraphMosesWords(tf.Module):
         """
         words = tf.strings.split(self._prepared(texts, languages))
         flat, rows = words.flat_values, words.value_rowids()
-        is_last = tf.concat([rows[1:] != rows[:-1], tf.ones_like(rows[:1], tf.bool)], axis=0)
+        is_last = segments.ends(rows)
         by_rules = ~tf.gather(tf.gather(self._ready, languages), rows)
         # Bytes, as regular expressions would take most of the time here.
         end = tf.strings.substr(flat, tf.fill(tf.shape(flat), -1), tf.fill(tf.shape(flat), 1))
