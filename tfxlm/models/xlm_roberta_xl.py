@@ -14,7 +14,7 @@ from keras import ops
 from tfxlm.checkpoints import NameMap
 from tfxlm.checkpoints.maps.xlm_roberta_xl import XLM_ROBERTA_XL
 from tfxlm.configs import PreTrainedConfig, XLMRobertaXLConfig
-from tfxlm.heads.labels import IGNORED_LABEL
+from tfxlm.heads.labels import IGNORED_LABEL, token_places
 from tfxlm.layers import padding_mask
 from tfxlm.models.backbone import Backbone
 from tfxlm.models.roberta_backbone import RobertaBackbone, RobertaModel
@@ -262,6 +262,9 @@ class TFXLMRobertaXLForTokenClassification(RobertaForTokenClassification, TFXLMR
         if mask is None and lengths is None:
             return labels
         ids = ops.convert_to_tensor(labels["labels"])
+        if mask is not None:
+            # Here, too: in a graph nothing says that the inputs are checked first.
+            ids = token_places(ids, *ops.shape(mask))
         # The reference takes only ones for real here.
         mask = None if mask is None else ops.cast(ops.equal(mask, ops.ones_like(mask)), "int32")
         is_real = padding_mask(*ops.shape(ids), attention_mask=mask, lengths=lengths)
