@@ -30,6 +30,9 @@ def check_offsets(tokenizer: XLMTokenizer, text: str, **options: Any) -> None:
         piece = token.removesuffix("</w>")
         assert start < end or not piece.strip(), f"{token!r} comes from somewhere"
         covered.update(range(start, end))
+        if token in tokenizer.added_tokens_encoder and tokenizer.special.tokens[tokenizer.special.ids[token]].lstrip:
+            # White space before such a token belongs to it, and is dropped with it.
+            covered.update(range(len(text[:start].rstrip()), start))
         source = text[start:end]
         if source.isalnum() and not FULL_WIDTH.intersection(source):
             assert folded(piece) in folded(source), (token, source)
@@ -68,6 +71,9 @@ def check_places(tokenizer: XLMRobertaTokenizer, text: str, **options: Any) -> N
                 "or shares characters"
             )
         covered.update(range(start, end))
+        if token in tokenizer.added_tokens_encoder and tokenizer.special.tokens[tokenizer.special.ids[token]].lstrip:
+            # White space before such a token belongs to it, and is dropped with it.
+            covered.update(range(len(text[:start].rstrip()), start))
         last = end
     rest = "".join(char if index not in covered else " " for index, char in enumerate(text))
     assert not normalize(whole(rest)).strip("▁"), "what is in no token becomes nothing"
