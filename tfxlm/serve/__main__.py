@@ -4,9 +4,9 @@ Options that TensorFlow Serving has too are also taken with its spelling, with u
 """
 
 import argparse
+import queue
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from types import FrameType
 
@@ -101,10 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command_line.error(f"the name {name!r} is given twice")
         models[name] = path
 
-    stop = threading.Event()
+    # Unlike an event, it can be told by a handler that interrupts the very call that waits for it.
+    stop: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def request_stop(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        stop.put(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, request_stop)
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with server:
             names = ", ".join(server.model_names)
             print(f"Serving {names}: REST {server.rest_url}, gRPC {server.grpc_address}", flush=True)
-            stop.wait()
+            stop.get()
             print("Stopping.", flush=True)
     except TFXLMError as error:
         print(f"error: {error}", file=sys.stderr)
