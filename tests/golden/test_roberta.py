@@ -43,24 +43,24 @@ def check(model: Any, expected: Mapping[str, np.ndarray], inputs: dict[str, Any]
         close(tf.convert_to_tensor(gradient) if "embeddings" in name else tf.transpose(gradient), stored)
 
 
-def test_xlm_roberta() -> None:
-    model, expected = load(TFXLMRobertaForMaskedLM, "xlm_roberta_tiny")
+def learned(model: Any) -> dict[str, Any]:
+    """Variables of which the gradients are stored, by their names there."""
     body = model.roberta
-    variables = {
+    return {
         "roberta.embeddings.word_embeddings.weight": body.embeddings.tables["word"].embeddings,
         "roberta.encoder.layer.1.attention.self.query.weight": body.encoder.blocks[1].attention.query.kernel,
     }
-    check(model, expected, {name: expected[name] for name in INPUTS}, variables)
+
+
+def test_xlm_roberta() -> None:
+    model, expected = load(TFXLMRobertaForMaskedLM, "xlm_roberta_tiny")
+    check(model, expected, {name: expected[name] for name in INPUTS}, learned(model))
 
 
 def test_xlm_roberta_xl_as_decoder() -> None:
     model, expected = load(TFXLMRobertaXLForCausalLM, "xlm_roberta_xl_tiny")
-    body = model.roberta
-    variables = {
-        "roberta.embeddings.word_embeddings.weight": body.embeddings.tables["word"].embeddings,
-        "roberta.encoder.layer.1.attention.self.query.weight": body.encoder.blocks[1].attention.query.kernel,
-        "roberta.encoder.layer.1.crossattention.self.key.weight": body.encoder.blocks[1].cross_attention.key.kernel,
-    }
+    key = model.roberta.encoder.blocks[1].cross_attention.key.kernel
+    variables = learned(model) | {"roberta.encoder.layer.1.crossattention.self.key.weight": key}
     check(model, expected, {name: expected[name] for name in (*INPUTS, *ENCODER)}, variables)
 
 

@@ -14,7 +14,6 @@ from tfxlm.tokenizers.rules import characters
 #: Changes texts of shape (rows,), string; it may be given more that belongs to them.
 Change = Callable[..., tf.Tensor]
 
-_PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 _SURROGATES = (0xD800, 0xDFFF)
 
 
@@ -25,13 +24,7 @@ def expression(pattern: str, classes: Mapping[str, tuple[str, ...]] = MappingPro
         pattern: with the names of classes in braces, see `tfxlm.tokenizers.rules.chains.Pattern`.
         classes: names that stand for several classes.
     """
-
-    def content(match: re.Match[str]) -> str:
-        if match[1] == "end":
-            return r"\z"
-        return "".join(within_brackets(characters.ranges(part)) for part in classes.get(match[1], (match[1],)))
-
-    return _PLACEHOLDER.sub(content, pattern)
+    return characters.expand(pattern, classes, write=within_brackets, end=r"\z")
 
 
 def within_brackets(ranges: characters.Ranges) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.tokenizers.in_graph import segments
-from tfxlm.tokenizers.in_graph.chains import ChainByLanguage, Replace, replacements
+from tfxlm.tokenizers.in_graph.chains import ChainByLanguage, Replace, chain, replacements
 from tfxlm.tokenizers.in_graph.expressions import expression, holds, when, where
 from tfxlm.tokenizers.rules import characters, moses
 from tfxlm.tokenizers.rules.chains import Squeeze
@@ -38,7 +38,7 @@ class GraphMosesWords(tf.Module):
         steps = [_steps(language, non_printing) for language in languages]
         # Japanese and Thai come from the rules, which are not asked again.
         self._normal = np.array([bool(own) for own in steps])
-        self._part = Replace(expression("[{space}]+"), " ") if not only_spaces else None
+        self._part = None if only_spaces else chain(replacements([Squeeze()]))
         common = next((own for own in steps if own), [])
         steps = [own or common for own in steps]
         # Words that another program has cut are left as they are.

@@ -8,7 +8,7 @@ import functools
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 Ranges = tuple[tuple[int, int], ...]
@@ -56,19 +56,27 @@ def members(name: str) -> frozenset[str]:
     return frozenset(chr(code) for first, last in ranges(name) for code in range(first, last + 1))
 
 
-def expand(pattern: str, classes: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> str:
-    """Replaces the class names in a pattern by their ranges, and ``{end}`` by Python's end of text.
+def expand(
+    pattern: str,
+    classes: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    *,
+    write: Callable[[Ranges], str] | None = None,
+    end: str = r"\Z",
+) -> str:
+    """Replaces the class names in a pattern by their ranges, and ``{end}`` by the end of the text.
 
     Args:
         pattern: a regular expression in which classes stand in brackets: ``"([{alpha}])'{end}"``.
         classes: names that stand for several classes, as in `LANGUAGE_CLASSES`.
+        write: what writes ranges to stand between brackets; Python's way by default.
+        end: what the end of the text is to the engine; Python's by default.
     """
 
     def content(match: re.Match[str]) -> str:
         name = match[1]
         if name == "end":
-            return r"\Z"
-        return "".join(_bracket_text(part) for part in classes.get(name, (name,)))
+            return end
+        return "".join(write(ranges(part)) if write else _bracket_text(part) for part in classes.get(name, (name,)))
 
     return _PLACEHOLDER.sub(content, pattern)
 
