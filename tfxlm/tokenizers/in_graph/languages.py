@@ -35,6 +35,8 @@ class GraphLanguages(tf.Module):
         self._fixed = fixed
         self._ids = np.array([ids[code] for code in self.codes], np.int32) if ids else None
         self._message = f"lang must be a language of the model: {', '.join(self.codes)}."
+        # None where the language makes no difference.
+        self._table = None
         if fixed is None and (ids or len(self.codes) > 1):
             numbers = np.arange(len(self.codes), dtype=np.int32)
             table = tf.lookup.KeyValueTensorInitializer(self.codes, numbers)
@@ -60,14 +62,14 @@ class GraphLanguages(tf.Module):
         Raises:
             LanguageError: texts have to say their language, or must not.
         """
-        if lang is None or (self._ids is None and len(self.codes) == 1 and self._fixed is None):
-            if self.is_needed:
-                raise LanguageError(
-                    "Each text needs its language: pass lang, or make the graph tokenizer for one language (lang=...)."
-                )
-            return self._cut(text, tf.zeros(tf.shape(text), tf.int32))
-        if self._fixed is not None:
+        if lang is None and self.is_needed:
+            raise LanguageError(
+                "Each text needs its language: pass lang, or make the graph tokenizer for one language (lang=...)."
+            )
+        if lang is not None and self._fixed is not None:
             raise LanguageError(f"This tokenizer was made for texts in {self._fixed!r}: leave lang out.")
+        if lang is None or self._table is None:
+            return self._cut(text, tf.zeros(tf.shape(text), tf.int32))
         found = self._table.lookup(lang)
         same = tf.debugging.Assert(
             tf.reduce_all(tf.shape(lang) == tf.shape(text)), ["lang must have as many entries as text."], summarize=1
@@ -100,7 +102,7 @@ class GraphLanguages(tf.Module):
         """
         if self._ids is None:
             return None
-        if lang is None or lang_pair is None:
+        if self._table is None or lang is None or lang_pair is None:
             return tf.fill(tf.shape(segments), self._ids[0])
         # Unknown codes are refused where the pieces are made.
         indices = (tf.maximum(self._table.lookup(codes), 0) for codes in (lang, lang_pair))
