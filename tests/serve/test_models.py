@@ -69,13 +69,17 @@ def test_a_graph_without_the_tag_for_serving(tmp_path: Path) -> None:
         Servable("tiny", 1, tmp_path).load()
 
 
-def write_warmup(folder: Path, *requests: predict_pb2.PredictRequest) -> None:
-    (folder / "assets.extra").mkdir()
+def write_warmup_logs(folder: Path, *logs: prediction_log_pb2.PredictionLog) -> None:
+    (folder / "assets.extra").mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as writer:
-        for request in requests:
-            log = prediction_log_pb2.PredictLog(request=request)
-            writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
-        writer.write(prediction_log_pb2.PredictionLog().SerializeToString())  # of another kind
+        for log in logs:
+            writer.write(log.SerializeToString())
+
+
+def write_warmup(folder: Path, *requests: predict_pb2.PredictRequest) -> None:
+    other = prediction_log_pb2.PredictionLog()  # of another kind
+    logs = [prediction_log_pb2.PredictionLog(predict_log={"request": request}) for request in requests]
+    write_warmup_logs(folder, *logs, other)
 
 
 def warmup_request(**inputs: list[float]) -> predict_pb2.PredictRequest:
@@ -89,7 +93,7 @@ def test_warmup_requests_are_replayed_before_a_version_answers(tmp_path: Path, m
     replayed = []
     predict = Servable.predict
 
-    def noted(servable: Servable, signature: str, inputs: dict[str, np.ndarray]) -> object:
+    def noted(servable: Servable, signature: str, inputs: dict[str, np.ndarray]) -> None:
         replayed.append((servable.status.state, signature, predict(servable, signature, inputs)["y"].tolist()))
 
     monkeypatch.setattr(Servable, "predict", noted)
@@ -259,7 +263,7 @@ def test_a_version_goes_when_its_last_request_is_answered(plus: Path) -> None:
 
 
 def test_models_follow_a_new_configuration(plus: Path, tiny_folder: Path) -> None:
-    models = ModelManager({"plus": ServedModel(plus, ALL, {"stable": 1}), "old": ServedModel(plus)})
+    models = ModelManager({"plus": ServedModel(plus, ALL, {"stable": 1}), "old": ServedModel(plus)}, [tiny_folder])
     models.load()
     models.refresh(
         {
@@ -284,3 +288,40 @@ def test_a_label_for_a_version_that_is_not_there_stays_where_it_was(
     assert answer(models, label="stable") == 1
     with pytest.raises(ServingError, match="label 'gone' is unknown"):
         answer(models, label="gone")
+
+
+def test_models_elsewhere_are_not_loaded(plus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    models = ModelManager({"plus": ServedModel(plus)})
+    models.load()
+    (tmp_path / "link").symlink_to(tiny_folder)
+    for path in (tiny_folder, tiny_folder.parent, plus / ".." / ".." / "tiny", tmp_path / "link", plus.parent):
+        with pytest.raises(
+            ServingError, match=r"^Model 'tiny' is in .*, which is in no folder that this ser"
+        ) as caught:
+            models.refresh({"tiny": ServedModel(path)})
+        assert caught.value.code == "PERMISSION_DENIED"
+    assert models.names == ("plus",)
+    assert answer(models) == 3
+
+
+def test_a_version_that_is_a_link_elsewhere_is_not_loaded(plus: Path, tiny_folder: Path) -> None:
+    models = ModelManager({"plus": ServedModel(plus)})
+    models.load()
+    (plus / "9").symlink_to(tiny_folder / "9")
+    (problem,) = models.refresh()
+    assert problem.startswith(f"Version 9 of model 'plus', {plus / '9'}, is a link out of the folders that this server")
+    assert states(models) == {3: "AVAILABLE"}
+    (plus / "8").symlink_to(plus / "1")  # a link inside
+    models.refresh()
+    assert answer(models) == 1
+    assert answer(models, version=8) == 1
+
+
+def test_only_so_many_versions_that_are_gone_are_remembered(plus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfxlm.serve.models._REMEMBERED", 1)
+    models = ModelManager({"plus": ServedModel(plus, ALL)})
+    models.load()
+    for version in (1, 2):
+        shutil.rmtree(plus / str(version))
+    models.refresh()
+    assert states(models) == {3: "AVAILABLE", 2: "END"}

@@ -13,6 +13,7 @@ from rich.markup import escape
 from tfxlm._version import __version__
 from tfxlm.cli.convert import convert
 from tfxlm.cli.inspect import inspect
+from tfxlm.cli.serve import serve
 from tfxlm.cli.text import CleanFormatter, clean
 from tfxlm.errors import TFXLMError
 
@@ -27,6 +28,8 @@ app = typer.Typer(
 )
 app.command()(inspect)
 app.command()(convert)
+# tensorflow_model_server spells its options with underscores.
+app.command(context_settings={"token_normalize_func": lambda name: name.replace("_", "-")})(serve)
 
 
 def _print_version(wanted: bool) -> None:

@@ -35,6 +35,7 @@ class Servable:
         self.path = path
         self.status = VersionStatus(version, "START")
         self.signature_defs: Mapping[str, Any] = {}
+        self.unjoinable: set[str] = set()  # signatures that turned out not to answer row by row
         self._signatures: dict[str, Signature] = {}
         self._loaded: Any = None
         self._users = 0
@@ -59,7 +60,7 @@ class Servable:
             missing = sorted(set(self._signatures) - set(self._loaded.signatures))
             if missing or not self._signatures:
                 raise ExportError(f"it has no signature that can be called (described but absent: {missing})")
-            replay_warmup(self.path, self.predict)
+            replay_warmup(self)
         # Whatever a damaged file makes the loader raise, the caller needs the folder and the way out.
         except Exception as error:
             reason = clean_message(str(error)).rstrip(".")
@@ -81,12 +82,18 @@ class Servable:
             self._users -= 1
             self._change.notify_all()
 
-    def unload(self) -> None:
-        """Takes no more requests, waits until those in progress have their answers, and lets the SavedModel go."""
+    def unload(self, seconds: float | None = None) -> None:
+        """Takes no more requests, waits until those in progress have their answers, and lets the SavedModel go.
+
+        Args:
+            seconds: how long to wait at most; what is in progress then keeps its own hold on the model. None for no
+                limit.
+        """
         with self._change:
             self.status = VersionStatus(self.version, "UNLOADING")
-            self._change.wait_for(lambda: self._users == 0)
+            self._change.wait_for(lambda: self._users == 0, seconds)
         self._loaded = None
+        self._signatures, self.signature_defs = {}, {}
         self.status = VersionStatus(self.version, "END")
 
     def signature(self, signature_name: str) -> Signature:
@@ -96,6 +103,27 @@ class Servable:
             InputError: there is none of that name.
         """
         return find_signature(self._signatures, signature_name)
+
+    def method_name(self, signature_name: str) -> str:
+        """Returns what a signature was exported for: `"tensorflow/serving/predict"`, `.../classify` or `.../regress`.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        self.signature(signature_name)
+        return self.signature_defs[signature_name].method_name
+
+    def check(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
+    ) -> list[str]:
+        """Checks a call before it is made; returns the names of the outputs it asks for.
+
+        Raises:
+            InputError: inputs or filter do not fit the signature.
+        """
+        signature = self.signature(signature_name)
+        _check_inputs(signature_name, signature, inputs)
+        return _checked_filter(signature_name, signature, output_filter)
 
     def predict(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
@@ -114,12 +142,10 @@ class Servable:
             InputError: inputs or filter do not fit the signature.
             ServingError: the graph refused the input, or the version is not available.
         """
-        signature = self.signature(signature_name)
-        _check_inputs(signature_name, signature, inputs)
-        wanted = _checked_filter(signature_name, signature, output_filter)
         loaded = self._loaded
         if loaded is None:
             raise ServingError(f"{self} is not available; its state is {self.status.state}.", "UNAVAILABLE")
+        wanted = self.check(signature_name, inputs, output_filter)
         tensors = {
             name: tf.constant(array, dtype=tf.string if array.dtype == object else None)
             for name, array in inputs.items()
