@@ -197,7 +197,7 @@ NAMES: dict[str, Any] = {
         for module in ("builtins", "__builtin__")
         for name, maker in {
             **{kind.__name__: _collection(kind) for kind in (set, frozenset, list, tuple)},
-            **{name: Marker(name) for name in "int long float bool str unicode bytes object".split()},
+            **{name: Marker(name) for name in ["int", "long", "float", "bool", "str", "unicode", "bytes", "object"]},
             "dict": Constructor(_dict),
         }.items()
     },
