@@ -236,7 +236,12 @@ def with_state(name: str, state: Any) -> State:
 
 PLACE = storage("0", 64)
 KNOWN = st.sampled_from(sorted(name for name, value in NAMES.items() if isinstance(value, Constructor)))
-RECORDS = st.sampled_from(sorted(name for name, value in NAMES.items() if isinstance(value, RecordType)))
+RECORDS = st.sampled_from(
+    [
+        *sorted(name for name, value in NAMES.items() if isinstance(value, RecordType)),
+        *("omegaconf.dictconfig.DictConfig", "omegaconf.nodes.AnyNode", "fairseq.dataclass.Config"),
+    ]
+)
 KEYS = ("n_heads", "lang2id", "id2lang", "asm", "asm_cutoffs", "model", "arch", "dropout", "_content", "_val", "a")
 PLAIN = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**80), 2**80), st.floats(), st.text(max_size=5),
@@ -251,7 +256,7 @@ VALUES = st.recursive(
         st.lists(inner, max_size=3).map(tuple),
         st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
         st.builds(repeated, inner, COUNTS),
-        st.builds(copied, KNOWN, inner, COUNTS),
+        st.builds(copied, st.one_of(KNOWN, RECORDS), inner, COUNTS),
         st.builds(copied, KNOWN, st.builds(repeated, inner, COUNTS), COUNTS),
         st.builds(with_state, RECORDS, inner),
     ),

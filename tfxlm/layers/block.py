@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.cache import LayerCache
 from tfxlm.layers.feed_forward import FeedForward
+from tfxlm.layers.layer import Dropout, Layer
 from tfxlm.layers.memory import LayerMemory, Memory
 from tfxlm.layers.normalization import LayerNormalization
 from tfxlm.layers.padding import ChosenRows, Rows
@@ -17,7 +16,7 @@ from tfxlm.layers.padding import ChosenRows, Rows
 NORMS = ("post", "pre")
 
 
-class TransformerBlock(keras.layers.Layer):
+class TransformerBlock(Layer):
     """A transformer block, post-LN (Vaswani et al., 2017) or pre-LN (Xiong et al., 2020).
 
     Args:
@@ -80,7 +79,7 @@ class TransformerBlock(keras.layers.Layer):
             name="attention",
             **options,
         )
-        self.attention_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.attention_dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.feed_forward = FeedForward(
             dim,
             inner_dim,
@@ -89,18 +88,17 @@ class TransformerBlock(keras.layers.Layer):
             name="feed_forward",
             **options,
         )
-        self.attention_norm, self.feed_forward_norm, cross_norm = (
-            LayerNormalization(epsilon=norm_epsilon, name=name, dtype=self.dtype_policy)
-            for name in ("attention_norm", "feed_forward_norm", "cross_attention_norm")
-        )
+        norm_options: dict[str, Any] = {"epsilon": norm_epsilon, "dtype": self.dtype_policy}
+        self.attention_norm = LayerNormalization(name="attention_norm", **norm_options)
+        self.feed_forward_norm = LayerNormalization(name="feed_forward_norm", **norm_options)
         self.cross_attention = None
         if cross_attention:
             width = self.attention.head_dim
             self.cross_attention = MultiHeadAttention(
                 dim, dim // width, head_dim=width, dropout=attention_dropout, name="cross_attention", **options
             )
-            self.cross_attention_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-            self.cross_attention_norm = cross_norm
+            self.cross_attention_dropout = Dropout(dropout, dtype=self.dtype_policy)
+            self.cross_attention_norm = LayerNormalization(name="cross_attention_norm", **norm_options)
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the variables."""

@@ -8,13 +8,17 @@ import keras
 from keras import ops
 
 from tfxlm.backend import IS_TENSORFLOW
+from tfxlm.layers.layer import Layer
 from tfxlm.layers.own_gradients import normalize
 
 
-class LayerNormalization(keras.layers.LayerNormalization):
+class LayerNormalization(Layer, keras.layers.LayerNormalization):
     """Keras's layer normalisation of the last axis, with fewer passes over the data.
 
     On CPU, Keras's takes a twentieth of a forward pass; centring once and using that twice saves a third of it.
+
+    Args:
+        **kwargs: of Keras's layer.
 
     Call arguments:
         inputs: (..., dim).
@@ -22,6 +26,9 @@ class LayerNormalization(keras.layers.LayerNormalization):
     Returns:
         (..., dim).
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Normalises; see the class."""
