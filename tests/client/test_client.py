@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from tfxlm.client import Client, ModelMetadata, VersionStatus
+from tfxlm.client.calls import GetMetadata, Predict
+from tfxlm.client.rest import RestTransport
 from tfxlm.errors import InputError, ServingError
 from tfxlm.serve import Server
 
@@ -147,15 +149,15 @@ def test_errors_of_the_graph(client: Client) -> None:
 
 def test_metadata_is_asked_for_once_and_again_before_a_refusal(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
+    send = RestTransport.send
+    monkeypatch.setattr(RestTransport, "send", lambda link, call, _: asked.append(type(call)) or send(link, call, _))
     with Client(rest=server.rest_url) as client:
-        ask = client.metadata
-        monkeypatch.setattr(client, "metadata", lambda *args, **options: asked.append(args) or ask(*args, **options))
         for _ in range(3):
             client.predict("tiny", IDS)
-        assert asked == [("tiny",)]
+        assert asked == [GetMetadata, Predict, Predict, Predict]
         with pytest.raises(InputError, match="no signature 'newer'"):
             client.predict("tiny", IDS, signature_name="newer")
-        assert len(asked) == 2
+        assert asked[4:] == [GetMetadata]
 
 
 def test_grpc_first_and_rest_when_grpc_is_not_there(server: Server, unused_address: str) -> None:
