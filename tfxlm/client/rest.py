@@ -69,9 +69,12 @@ class _Rest:
 
 
 def _ssl_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.root_certificates)
-    if tls.client_certificate is not None:
-        context.load_cert_chain(tls.client_certificate, tls.client_key)
+    try:
+        context = ssl.create_default_context(cafile=tls.root_certificates)
+        if tls.client_certificate is not None:
+            context.load_cert_chain(tls.client_certificate, tls.client_key)
+    except ssl.SSLError as error:
+        raise InputError(f"Tls: the certificates cannot be read: {error}. Expected PEM files.") from None
     return context
 
 
