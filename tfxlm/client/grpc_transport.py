@@ -20,6 +20,8 @@ _OPTIONS = (
     # A server that is starting should be found soon after it listens; the defaults wait up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A name with several addresses, as of a headless service on Kubernetes, is several servers: take turns.
+    ("grpc.lb_policy_name", "round_robin"),
 )
 
 # What gRPC itself says, on either side, of a message that no repetition makes smaller.
