@@ -138,7 +138,7 @@ def test_over_rest(make: Any) -> None:
             {"text": [""], "weight": [2.0], "count": [4, 5]},
         ],
     }
-    assert regress == {"signature_name": "serving_default", "examples": [{"raw": [{"b64": "/w=="}], "no": []}]}
+    assert regress == {"signature_name": "regress", "examples": [{"raw": [{"b64": "/w=="}], "no": []}]}
 
 
 def test_a_configuration_as_text_and_as_a_file(make: Any, address: str, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_other_tasks(either: Any) -> None:
         (LabelledWord("d", "D", 1.0),),
     ]
     assert either.label_text("texts", ["a bc", ""], lang="en") == [
-        (LabelledWord("a", "A", 1.0), LabelledWord("bc", "BC", 2.0)),
+        (LabelledWord("a", "A", 1.0, 0, 1), LabelledWord("bc", "BC", 2.0, 2, 4)),
         (),
     ]
     spans = (Span("äbc", 0, 3, 0.5), Span("äb", 0, 2, 0.25))

@@ -69,12 +69,18 @@ class TextModel(tf.Module):
 
     @tf.function(input_signature=_texts("text", "lang"))
     def found_words(self, text: tf.Tensor, lang: tf.Tensor) -> Tensors:
-        words = tf.strings.split(text)
+        """What stands between single spaces."""
+        split = tf.strings.split(text)
+        words = split.to_tensor("")
+        sizes = tf.strings.length(words, "UTF8_CHAR")
+        starts = tf.cumsum(sizes + 1, axis=1, exclusive=True)
         return {
-            "words": words.to_tensor(""),
-            "labels": tf.strings.upper(words.to_tensor("")),
-            "scores": _length(words.to_tensor("")),
-            "num_words": tf.cast(words.row_lengths(), tf.int32),
+            "words": words,
+            "label": tf.strings.upper(words),
+            "score": _length(words),
+            "starts": starts,
+            "ends": starts + sizes,
+            "num_words": tf.cast(split.row_lengths(), tf.int32),
         }
 
     @tf.function(input_signature=_texts("question", "context", "lang"))

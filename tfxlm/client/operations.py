@@ -81,7 +81,7 @@ class ServingOperations(Core[Link]):
         examples: Sequence[Mapping[str, Any]],
         *,
         context: Mapping[str, Any] | None = None,
-        signature_name: str = "serving_default",
+        signature_name: str = "classify",
         version: int | None = None,
         label: str | None = None,
         timeout: float | None = None,
@@ -92,7 +92,7 @@ class ServingOperations(Core[Link]):
             model: name under which the model is served.
             examples: the features of each row by name: text, bytes, numbers, or lists of one kind of them.
             context: features that all rows share.
-            signature_name: signature to call.
+            signature_name: signature to call: that of exports by default; `"serving_default"` of an Estimator.
             version: version to ask; the newest by default.
             label: version label to ask, instead of a version.
             timeout: seconds to wait for an answer, retries included.
@@ -114,7 +114,7 @@ class ServingOperations(Core[Link]):
         examples: Sequence[Mapping[str, Any]],
         *,
         context: Mapping[str, Any] | None = None,
-        signature_name: str = "serving_default",
+        signature_name: str = "regress",
         version: int | None = None,
         label: str | None = None,
         timeout: float | None = None,

@@ -5,6 +5,7 @@ that waits does each step itself, one in an event loop awaits it; neither knows 
 """
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_args, overload
@@ -67,8 +68,7 @@ class Blocking:
         def method(client: Any, *args: Any, **options: Any) -> Result:
             return client._run(operation(client, *args, **options))
 
-        method.__annotations__ = {**operation.__annotations__, "return": _result_of(operation)}
-        return method
+        return _signed(method, operation)
 
 
 class Awaiting:
@@ -95,8 +95,7 @@ class Awaiting:
         async def method(client: Any, *args: Any, **options: Any) -> Result:
             return await client._run(operation(client, *args, **options))
 
-        method.__annotations__ = {**operation.__annotations__, "return": _result_of(operation)}
-        return method
+        return _signed(method, operation)
 
 
 @dataclass(frozen=True)
@@ -112,9 +111,12 @@ def _next(advance: Callable[[Any], Step], given: Any) -> Step | _Done:
         return _Done(end.value)
 
 
-def _result_of(operation: Callable[..., Any]) -> Any:
-    """Returns the type that an operation gives in the end."""
-    return get_args(operation.__annotations__["return"])[-1]
+def _signed(method: Any, operation: Callable[..., Any]) -> Any:
+    """Gives a method the signature of its operation, with what comes of it in the end."""
+    signature = inspect.signature(operation)
+    result = get_args(signature.return_annotation)[-1]
+    method.__signature__ = signature.replace(return_annotation=result)
+    return method
 
 
 class Operation(Generic[P, Result]):

@@ -42,10 +42,10 @@ _PAIR = {"text": "lang", "text_pair": "lang_pair"}
 
 CLASSIFY = Task("classify texts", _TEXT, _LABELS)
 CLASSIFY_PAIRS = Task("classify pairs of texts", _PAIR, _LABELS)
-REGRESS = Task("give numbers for texts", _TEXT, frozenset({"scores"}), without=frozenset({"label", "ids", "labels"}))
+REGRESS = Task("give numbers for texts", _TEXT, frozenset({"scores"}), without=frozenset({"label", "ids"}))
 REGRESS_PAIRS = Task("give numbers for pairs of texts", _PAIR, REGRESS.outputs, without=REGRESS.without)
 LABEL_WORDS = Task("label words", {"words": None}, frozenset({"label", "score"}), counts="num_words")
-LABEL_TEXT = Task("find and label words", _TEXT, frozenset({"words", "labels", "scores", "num_words"}))
+LABEL_TEXT = Task("find and label words", _TEXT, frozenset({"words", "label", "score", "num_words"}))
 ANSWER = Task(
     "answer questions", {"question": "lang", "context": "lang"}, frozenset({"answer", "score", "start", "end"})
 )

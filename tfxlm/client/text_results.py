@@ -31,11 +31,15 @@ class LabelledWord:
         word: the word.
         label: its label; empty where the model did not see the word, as the row was cut off before it.
         score: the label's score.
+        start: where it begins in the text as it was sent; None of words that were sent as words.
+        end: where it ends there.
     """
 
     word: str
     label: str
     score: float
+    start: int | None = None
+    end: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,15 +124,13 @@ def read_labelled_words(outputs: Outputs, words: list[list[str]]) -> list[tuple[
 
 
 def read_found_words(outputs: Outputs) -> list[tuple[LabelledWord, ...]]:
-    """Reads words that the model found in texts, with their labels."""
-    names = ("words", "labels", "scores", "num_words")
-    return [
-        tuple(
-            LabelledWord(str(word), str(label), float(score))
-            for word, label, score in list(zip(words, labels, scores, strict=True))[:count]
-        )
-        for words, labels, scores, count in zip(*(outputs[name] for name in names), strict=True)
-    ]
+    """Reads words that the model found in texts, with their labels and, where it says them, their places."""
+    names = ("words", "label", "score", *(("starts", "ends") if "starts" in outputs else ()))
+    found = []
+    for row, count in enumerate(outputs["num_words"].tolist()):
+        words = zip(*(outputs[name][row, :count].tolist() for name in names), strict=True)
+        found.append(tuple(LabelledWord(*word) for word in words))
+    return found
 
 
 def read_answers(outputs: Outputs, contexts: list[str]) -> list[Answer]:
