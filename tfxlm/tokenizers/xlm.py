@@ -82,6 +82,7 @@ class XLMTokenizer(Tokenizer):
 
     model_types: ClassVar[tuple[str, ...]] = ("xlm",)
     vocabulary_files: ClassVar[storage.Choices] = ({"vocab_file": "vocab.json", "merges_file": "merges.txt"},)
+    pretraining: ClassVar[templates.Pretraining] = templates.XLM_PRETRAINING
 
     def __init__(
         self,
