@@ -33,11 +33,11 @@ def lots(seed: int, places: np.ndarray) -> np.ndarray:
     Returns:
         uint64 of that shape, each number as probable as any other.
     """
-    values = places.astype(np.uint64)
-    offset = np.full(values.shape, seed, np.uint64)
+    values = np.atleast_1d(places.astype(np.uint64))  # in arrays numbers wrap around without a warning
+    offset = np.uint64(seed)
     for _ in range(2):  # once mixes the place, once more the key
         values = _mixed(values * _STEP + offset)
-    return values
+    return values.reshape(places.shape)
 
 
 def shares(seed: int, places: np.ndarray) -> np.ndarray:

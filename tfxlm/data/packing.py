@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +21,19 @@ class Rows:
         attention_mask: (batch, length) int32, 1 for tokens.
         langs: (batch, length) int32, ids of languages.
         position_ids: (batch, length) int32.
+        causal: whether tokens predict the next ones.
     """
 
     tokens: np.ndarray
     attention_mask: np.ndarray
     langs: np.ndarray
     position_ids: np.ndarray
+    causal: np.bool_ = np.False_
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """All of it, in the order of the arguments."""
+        return self.tokens, self.attention_mask, self.langs, self.position_ids, self.causal
 
     @classmethod
     def empty(cls, batch: int, length: int, pad: int) -> Rows:

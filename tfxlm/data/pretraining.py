@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 from tfxlm.data import lots, mixtures
 from tfxlm.data.clm import next_tokens
 from tfxlm.data.mlm import Masking
+from tfxlm.data.numbered import numbered
 from tfxlm.data.packing import Rows, Stream, TextRows
 from tfxlm.data.special_ids import SpecialIds
 from tfxlm.data.store import Store
@@ -18,7 +20,7 @@ from tfxlm.data.tlm import PairRows
 from tfxlm.errors import CorruptFileError, InputError
 from tfxlm.tokenizers.base import Tokenizer
 
-_STEPS_AT_ONCE = 1 << 20
+_STEPS_AT_ONCE = 1 << 12
 _SHORTEST = 8
 # Masks of held-out texts are the same whatever the seed of the training is, so that runs can be compared.
 _HELD_OUT_SEED = 0
@@ -100,6 +102,8 @@ class PretrainingData:
         self.entries = mixtures.entries(wanted, sizes, alpha)
         self._limits = np.cumsum([entry.share for entry in self.entries])
         self._key = lots.key("plan", seed)
+        self._lock = threading.Lock()
+        self._counted = [np.zeros(len(self.entries), np.int64)]
         kinds = {entry.objective == "clm" for entry in self.entries}
         #: Whether batches say by `causal` which attention they need.
         self.mixed = len(kinds) == 2
@@ -152,21 +156,14 @@ class PretrainingData:
         size = self.batch_size // count
         part = (index * size, (index + 1) * size)
 
-        def batches() -> Iterator[Any]:
-            done = self._counts(first_step)
-            step = first_step
-            while steps is None or step < first_step + steps:
-                last = step + _STEPS_AT_ONCE if steps is None else min(step + _STEPS_AT_ONCE, first_step + steps)
-                for choice in self._choices(step, last):
-                    numbers = done[choice] * self.batch_size + np.arange(*part)
-                    entry = self.entries[choice]
-                    order = lots.key("order", self.seed, entry.objective, entry.name)
-                    yield self._raw(self._filled(self._rows[choice], numbers, order), step, entry.objective == "clm")
-                    done[choice] += 1
-                    step += 1
+        def make(step: int) -> Rows:
+            choice = int(self._choices(step, step + 1)[0])
+            numbers = self._count(choice, step) * self.batch_size + np.arange(*part)
+            entry = self.entries[choice]
+            order = lots.key("order", self.seed, entry.objective, entry.name)
+            return self._filled(self._rows[choice], numbers, order, entry.objective)
 
-        kinds = {entry.objective == "clm" for entry in self.entries}
-        return self._finished(batches, size, steps, kinds, self._masks, part, self.mixed)
+        return self._finished(make, first_step, steps, {entry.objective for entry in self.entries}, self._masks, part)
 
     def held_out(self, objective: str, language: str | tuple[str, str]) -> tf.data.Dataset:
         """Makes batches of all held-out text of a language or pair, in order: the same each time, whatever the seed is.
@@ -191,13 +188,12 @@ class PretrainingData:
         rows = self._make_rows(objective, name, "held_out", None)
         count, size = -(-rows.count // self.batch_size), self.batch_size
 
-        def batches() -> Iterator[Any]:
-            for step in range(count):
-                numbers = np.arange(step * size, min((step + 1) * size, rows.count))
-                yield self._raw(self._filled(rows, numbers, None), step, objective == "clm")
+        def make(step: int) -> Rows:
+            numbers = np.arange(step * size, min((step + 1) * size, rows.count))
+            return self._filled(rows, numbers, None, objective)
 
         masks = Masking(self.ids, size, self.length, seed=_HELD_OUT_SEED, **self._masking)
-        return self._finished(batches, size, count, {objective == "clm"}, masks, (0, size), self.mixed)
+        return self._finished(make, 0, count, {objective}, masks, (0, size))
 
     def _check_there(self, name: str, split: str) -> None:
         if not self.store.part(name, split).tokens:
@@ -228,23 +224,31 @@ class PretrainingData:
         drawn = lots.shares(self._key, np.arange(first, last))
         return np.minimum(np.searchsorted(self._limits, drawn, "right"), len(self.entries) - 1)
 
-    def _counts(self, steps: int) -> np.ndarray:
-        """Returns how many of the first steps are of each entry."""
-        counts = np.zeros(len(self.entries), np.int64)
-        for first in range(0, steps, _STEPS_AT_ONCE):
-            counts += np.bincount(self._choices(first, min(first + _STEPS_AT_ONCE, steps)), minlength=len(counts))
-        return counts
+    def _count(self, choice: int, step: int) -> int:
+        """Returns how many steps before one are of an entry."""
+        first = step // _STEPS_AT_ONCE * _STEPS_AT_ONCE
+        return int(self._before(first)[choice]) + int((self._choices(first, step) == choice).sum())
 
-    def _filled(self, source: TextRows | PairRows, numbers: np.ndarray, order: int | None) -> Rows:
+    def _before(self, step: int) -> np.ndarray:
+        """Returns how many steps before one, a multiple of `_STEPS_AT_ONCE`, are of each entry."""
+        with self._lock:
+            while (done := len(self._counted) - 1) * _STEPS_AT_ONCE < step:
+                chosen = self._choices(done * _STEPS_AT_ONCE, (done + 1) * _STEPS_AT_ONCE)
+                self._counted.append(self._counted[-1] + np.bincount(chosen, minlength=len(self.entries)))
+            return self._counted[step // _STEPS_AT_ONCE]
+
+    def _filled(self, source: TextRows | PairRows, numbers: np.ndarray, order: int | None, objective: str) -> Rows:
         """Makes rows.
 
         Args:
             source: makes them.
             numbers: of the rows, counted on from epoch to epoch.
             order: seed of the order in each epoch; None for theirs.
+            objective: what the rows are for.
         """
         size = len(numbers) if order is not None else self.batch_size
         rows = Rows.empty(size, self.length, self.ids.pad)
+        rows.causal = np.bool_(objective == "clm")
         epochs, indices = numbers // source.count, numbers % source.count
         for epoch in np.unique(epochs) if order is not None else ():
             now = epochs == epoch
@@ -259,54 +263,45 @@ class PretrainingData:
             )
         return rows
 
-    def _raw(self, rows: Rows, step: int, causal: bool) -> Any:
-        return rows.tokens, rows.attention_mask, rows.langs, rows.position_ids, np.int64(step), np.bool_(causal)
-
     def _finished(
         self,
-        batches: Any,
-        size: int,
-        steps: int | None,
-        kinds: set[bool],
+        make: Callable[[int], Rows],
+        first: int,
+        count: int | None,
+        objectives: set[str],
         masks: Masking,
         part: tuple[int, int],
-        mixed: bool,
     ) -> tf.data.Dataset:
-        """Makes a dataset of raw batches: what is hidden, and what is to be said of it, is decided in the graph."""
+        """Makes a dataset of rows: what is hidden, and what is to be said of it, is decided in the graph."""
+        size = part[1] - part[0]
 
-        def finish(tokens: Any, mask: Any, langs: Any, position_ids: Any, step: Any, causal: Any) -> Any:
+        def finish(tokens: Any, mask: Any, langs: Any, position_ids: Any, causal: Any, step: Any) -> Any:
             def masked() -> Any:
                 return masks(tokens[:, :-1], mask, step, part)
 
             def following() -> Any:
                 return (tokens[:, :-1], *next_tokens(tokens, mask, self.ids.pad))
 
-            branches = {False: masked, True: following}
-            found = tf.cond(causal, following, masked) if len(kinds) == 2 else branches[next(iter(kinds))]()
+            if "clm" not in objectives:
+                found = masked()
+            elif objectives == {"clm"}:
+                found = following()
+            else:
+                found = tf.cond(causal, following, masked)
             input_ids, positions, labels, weights = found
             inputs = {"input_ids": input_ids, "attention_mask": mask, "masked_positions": positions}
             if self.ids.languages:
                 inputs["langs"] = langs
             if self.ids.restarts:
                 inputs["position_ids"] = position_ids
-            if mixed:
+            if self.mixed:
                 inputs["causal"] = tf.fill((size,), causal)
             return inputs, labels, weights
 
         grid = tf.TensorSpec((size, self.length), tf.int32)
-        signature = (
-            tf.TensorSpec((size, self.length + 1), tf.int32),
-            *(grid, grid, grid),
-            *(tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.bool)),
-        )
-        made = tf.data.Dataset.from_generator(batches, output_signature=signature)
-        if steps is not None:
-            made = made.apply(tf.data.experimental.assert_cardinality(steps))
-        options = tf.data.Options()
-        # Workers have their parts already.
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        made = made.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return made.prefetch(tf.data.AUTOTUNE).with_options(options)
+        tokens = tf.TensorSpec((size, self.length + 1), tf.int32)
+        signature = (tokens, grid, grid, grid, tf.TensorSpec((), tf.bool))
+        return numbered(lambda step: make(step).arrays, signature, finish, first, count)
 
 
 def _check_number(name: str, value: Any, least: int, what: str) -> None:

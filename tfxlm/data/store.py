@@ -24,6 +24,7 @@ TOKENIZER = "tokenizer"
 FREQUENCIES = "frequencies"
 FORMAT, VERSION = "tfxlm store", 1
 SPLITS = ("train", "held_out")
+KINDS = ("tokens", "starts")
 #: What a language is called: codes such as "en", "zh-classical", "zh_Hans".
 LANGUAGE = re.compile(r"[A-Za-z0-9]{1,16}([-_][A-Za-z0-9]{1,16}){0,4}")
 DTYPES = {"uint16": 1 << 16, "uint32": 1 << 31}
@@ -37,7 +38,7 @@ class Part:
     """How much there is of a language or pair in a split.
 
     Args:
-        sentences: sentences; of a pair two each.
+        sentences: sentences, two for each pair; between documents stands an empty one.
         tokens: ids, none of them special.
         unknown: ids of the unknown token among them.
     """
