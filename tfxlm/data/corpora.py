@@ -111,12 +111,17 @@ def read_units(
             if len(corpus.languages) == 2:
                 yield from _with_tabs(lines, counts)
             elif documents:
-                yield from _documents(lines, counts)
+                yield from _documents(_stripped(lines), counts)
             else:
-                for line in lines:
+                for line in _stripped(lines):
                     counts.empty += line == ""
                     if line:
                         yield [line]
+
+
+def _stripped(lines: Iterable[str | None]) -> Iterator[str | None]:
+    for line in lines:
+        yield None if line is None else line.strip()
 
 
 def _with_tabs(lines: Iterable[str | None], counts: Counts) -> Iterator[Unit]:
@@ -124,7 +129,7 @@ def _with_tabs(lines: Iterable[str | None], counts: Counts) -> Iterator[Unit]:
         columns = [column.strip() for column in line.split("\t")[:2]] if line else []
         if len(columns) == 2 and all(columns):
             yield list(columns)
-        elif len(columns) == 1:
+        elif any(columns) and len(columns) == 1:
             counts.no_pair += 1
         elif line is not None:
             counts.empty += 1
@@ -133,7 +138,8 @@ def _with_tabs(lines: Iterable[str | None], counts: Counts) -> Iterator[Unit]:
 def _aligned(source: Sequence[Path], counts: Counts, max_bytes: int, progress: Progress | None) -> Iterator[Unit]:
     own = [counts, Counts()]
     sides = (
-        read_lines(path, each, max_bytes=max_bytes, progress=progress) for path, each in zip(source, own, strict=True)
+        _stripped(read_lines(path, each, max_bytes=max_bytes, progress=progress))
+        for path, each in zip(source, own, strict=True)
     )
     # Lines have been stripped: none is a line end.
     for first, second in itertools.zip_longest(*sides, fillvalue="\n"):

@@ -65,7 +65,7 @@ def read_lines(
         progress: is told of every now and then.
 
     Yields:
-        Each line without white space around it; None for one that is too long.
+        Each line without its end; None for one that is too long.
 
     Raises:
         CorruptFileError: what is compressed is damaged or cut off, or a placeholder is in the place of the file.
@@ -78,7 +78,7 @@ def read_lines(
         raise InputError(f"'{path}' cannot be read: {error.strerror}. Name a file of text.") from error
     with file:
         text = _opened(path, file)
-        place = 0
+        place, is_first = 0, True
         try:
             while line := text.readline(max_bytes + 1):
                 whole = line.endswith(b"\n") or len(line) <= max_bytes
@@ -87,12 +87,13 @@ def read_lines(
                     progress(place - before)
                 counts.lines += 1
                 if whole:
-                    yield _decoded(line, counts)
-                    continue
-                counts.too_long += 1
-                while line and not line.endswith(b"\n"):
-                    line = text.readline(max_bytes)
-                yield None
+                    yield _decoded(line.removeprefix(_BYTE_ORDER_MARK) if is_first else line, counts)
+                else:
+                    counts.too_long += 1
+                    while line and not line.endswith(b"\n"):
+                        line = text.readline(max_bytes)
+                    yield None
+                is_first = False
         except _BROKEN as error:
             raise CorruptFileError(
                 f"'{path}' is damaged or cut off ({error}) behind line {counts.lines}. Get it again."
@@ -109,16 +110,13 @@ def _opened(path: Path, file: IO[bytes]) -> Any:
         raise UnsupportedFileError(f"'{path}' is no text in UTF-8, but {what}.")
     if head and (placeholder := describe_placeholder(head)):
         raise CorruptFileError(f"'{path}' is {placeholder}.")
-    text = next((opener(file) for magic, opener in _OPENERS.items() if head.startswith(magic)), file)
-    if head.startswith(_BYTE_ORDER_MARK):
-        text.seek(len(_BYTE_ORDER_MARK))
-    return text
+    return next((opener(file) for magic, opener in _OPENERS.items() if head.startswith(magic)), file)
 
 
 def _decoded(line: bytes, counts: Counts) -> str:
     counts.crlf += line.endswith(b"\r\n")
     try:
-        return line.decode().strip()
+        return line.decode().rstrip("\r\n")
     except UnicodeDecodeError:
         counts.bad_utf8 += 1
-        return line.decode(errors="replace").strip()
+        return line.decode(errors="replace").rstrip("\r\n")

@@ -159,14 +159,13 @@ def is_done(folder: Path, chunk: Chunk) -> bool:
 
 def _encoded(job: Job, chunk: Chunk) -> list[list[int] | np.ndarray]:
     """Returns the ids of all sentences, in order."""
-    sentences = [sentence for unit in chunk.units for sentence in unit]
-    if not isinstance(sentences[0], str):
-        return sentences  # type: ignore[return-value]
+    found: list[Any] = [sentence for unit in chunk.units for sentence in unit]
     size = len(chunk.corpus.languages)
-    found: list[list[int] | np.ndarray] = [[]] * len(sentences)
     for turn, language in enumerate(chunk.corpus.languages):
-        found[turn::size] = job.tokenizer(
-            sentences[turn::size],
+        # Sentences of a store are ids already.
+        places = [place for place in range(turn, len(found), size) if isinstance(found[place], str)]
+        rows = job.tokenizer(
+            [found[place] for place in places],
             lang=language,
             add_special_tokens=False,
             split_special_tokens=True,  # what looks like one in a text is text
@@ -175,6 +174,8 @@ def _encoded(job: Job, chunk: Chunk) -> list[list[int] | np.ndarray]:
             return_langs=False,
             verbose=False,
         )["input_ids"]
+        for place, row in zip(places, rows, strict=True):
+            found[place] = row
     return found
 
 

@@ -212,7 +212,7 @@ def checksum(path: Path) -> str:
 
 def _problems(path: Path, header: Mapping[str, Any]) -> Iterator[str]:
     """Says what is wrong with a header; what comes later relies on what came before."""
-    if header.get("dtype") not in DTYPES:
+    if header.get("dtype") not in tuple(DTYPES):
         yield f"the ids are {header.get('dtype')!r:.40}, not {' or '.join(DTYPES)}"
     size = header.get("vocab_size")
     if type(size) is not int or not 0 < size <= DTYPES[header["dtype"]]:
