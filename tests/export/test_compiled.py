@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tests.export.asked import Asked, as_text, check
 from tests.export.support import export, make_model, unchecked
-from tests.export.test_texts import Asked, as_text, check
 from tests.models.families import FAMILIES
 from tfxlm.export import export_model
 from tfxlm.models import TFXLMForMultipleChoice, TFXLMForQuestionAnswering
@@ -20,8 +20,8 @@ LENGTHS, BATCHES = (8, 24), (1, 6)
 
 
 @pytest.fixture(scope="module", params=FAMILIES, ids=str)
-def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Asked:
-    return Asked(request.param, tmp_path_factory.mktemp(request.param.prefix))
+def asked(request: pytest.FixtureRequest, families: dict[str, Asked]) -> Asked:
+    return families[request.param.prefix]
 
 
 def compiled_functions(folder: Path) -> list[Any]:

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tests.export.asked import LANG2ID, LANGS, LANGS_OF_PAIRS, PAIRS, TEXTS, Asked, as_text, warmup_requests
 from tests.export.support import LABELS, export, make_model, unchecked
-from tests.export.test_texts import LANG2ID, LANGS, LANGS_OF_PAIRS, PAIRS, TEXTS, Asked, as_text, warmup_requests
 from tests.models.battery import perturb
 from tests.models.families import FAMILIES, XLM
 from tests.tokenizers.toy import MERGES, toy_vocabulary
@@ -21,11 +21,6 @@ from tfxlm.export import export_model
 from tfxlm.models import TFXLMForSequenceClassification, TFXLMModel, TFXLMRobertaModel
 
 EXAMPLES = "ForSequenceClassification"
-
-
-@pytest.fixture(scope="module")
-def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
-    return {family.prefix: Asked(family, tmp_path_factory.mktemp(family.prefix)) for family in FAMILIES}
 
 
 def example(**features: str) -> bytes:
@@ -105,8 +100,7 @@ def tokens(folder: Path) -> dict[str, tf.Tensor]:
     return {name: tf.constant(value) for name, value in warmup_requests(folder)["ids"].items()}
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("pooling", ["mean", "first", "summary"])
+@pytest.mark.parametrize(("pooling", "normalize"), [("mean", True), ("first", False), ("summary", False)])
 def test_embeddings(pooling: str, normalize: bool, tmp_path: Path) -> None:
     for kind, changes in ((TFXLMModel, {"summary_type": "last"}), (TFXLMRobertaModel, {})):
         it = export(make_model(kind, **changes), tmp_path / kind.__name__, pooling=pooling, normalize=normalize)

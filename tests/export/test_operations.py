@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tests.export.test_texts import CASES, MORE_TASKS, SERVED, Asked
+from tests.export.asked import CASES, MORE_TASKS, SERVED, Asked
 from tests.models.families import FAMILIES, XLM
 
 ROOT = Path(__file__).parents[2]
@@ -24,11 +24,6 @@ def operations(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return set(path.read_text().split())
-
-
-@pytest.fixture(scope="module")
-def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
-    return {family.prefix: Asked(family, tmp_path_factory.mktemp(family.prefix)) for family in FAMILIES}
 
 
 def operations_of(folder: Path) -> set[str]:

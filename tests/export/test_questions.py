@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.export.asked import CONTEXTS, LANGS, LENGTH, QUESTIONS, Asked, as_text
 from tests.export.support import unchecked
 from tests.export.test_answers import softmax
-from tests.export.test_texts import CONTEXTS, LANGS, LENGTH, QUESTIONS, Asked, as_text
 from tests.models.families import FAMILIES, XLM
 from tests.tokenizers.toy_pieces import trained
 from tfxlm import XLMRobertaTokenizer
@@ -22,11 +22,6 @@ from tfxlm.export.questions import best_of_windows
 # A quarter of what a row has beside special tokens, and half of the rest; XLM has three special tokens, and the others
 # have four.
 MAX_QUESTION, STRIDE = 5, {True: 8, False: 7}
-
-
-@pytest.fixture(scope="module")
-def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
-    return {family.prefix: Asked(family, tmp_path_factory.mktemp(family.prefix)) for family in FAMILIES}
 
 
 # Stands for the pieces of a context, one after the other, while windows are laid over them.
@@ -97,8 +92,12 @@ def expected(asked: Asked, task: str, row: int) -> tuple[list[tuple[float, int, 
         found, no_answer = (beams if task == "questions, beam" else spans)(outputs, allowed, none)
         nones.append(no_answer)
         for score, i, j in found:
-            key = offsets[places[i] - PIECE][0], offsets[places[j] - PIECE][1]
-            best[key] = max(best.get(key, 0.0), score)
+            of_answer = [offsets[place - PIECE] for place in places[i : j + 1]]
+            while of_answer and of_answer[-1][0] == of_answer[-1][1]:  # white space
+                of_answer.pop()
+            if of_answer:
+                key = of_answer[0][0], of_answer[-1][1]
+                best[key] = max(best.get(key, 0.0), score)
     ordered = sorted(((score, *key) for key, score in best.items()), key=lambda one: (-one[0], one[1:]))
     return [*ordered[:5], *[(0.0, -1, -1)] * (5 - len(ordered))], min(nones)
 

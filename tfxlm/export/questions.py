@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfxlm.export.inputs import Tensors
 from tfxlm.heads.decode import MAX_ANSWER_LENGTH, NONE, TOP_K, beam_answers, no_answer_scores, span_answers
 from tfxlm.models.tasks import BeamQuestionAnswering
-from tfxlm.tokenizers.in_graph import utf8
+from tfxlm.tokenizers.in_graph import Located, utf8
 from tfxlm.tokenizers.in_graph.windows import Sliding, Windows
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # The longest question, and how much windows share, where rows are long enough for that.
 MAX_QUESTION_LENGTH, STRIDE = 64, 128
+
+# Of how many spans of tokens an answer can be: white space may have pieces of its own, before and behind it.
+SAME_ANSWERS = 4
 
 
 def answer_question(
@@ -50,17 +53,9 @@ def answer_question(
     sliding = _sliding(served, max_question_length, stride)
     located = tokenizer.located(context, lang)
     windows = sliding(tokenizer.piece_ids(given["question"], lang), located.pieces, lang, lang)
-    starts, ends, scores, no_answer = _in_windows(served, windows, top_k, max_answer_length)
-    rows = tf.size(context)
-    starts, ends, scores = best_of_windows(windows.samples, rows, starts, ends, scores, top_k)
-    # From pieces to characters.
-    is_some = starts != NONE
-    own = tf.cast(located.pieces.row_starts(), tf.int32)[:, None]
-    first, last = (tf.where(is_some, own + places, 0) for places in (starts, ends))
-    starts, ends = (
-        tf.where(is_some, tf.gather(tf.pad(values.flat_values, [[0, 1]]), places), NONE)
-        for values, places in ((located.starts, first), (located.ends, last))
-    )
+    starts, ends, scores, no_answer = _in_windows(served, windows, SAME_ANSWERS * top_k, max_answer_length)
+    starts, ends = _characters(located, tf.gather(located.pieces.row_starts(), windows.samples), starts, ends)
+    starts, ends, scores = best_of_windows(windows.samples, tf.size(context), starts, ends, scores, top_k)
     texts = tf.broadcast_to(context[:, None], tf.shape(starts))
     # A text of no characters has no place to begin at, so every text gets one more.
     answers = tf.strings.substr(texts + " ", tf.maximum(starts, 0), tf.maximum(ends - starts, 0), unit="UTF8_CHAR")
@@ -69,6 +64,30 @@ def answer_question(
     # Where one window has the answer, others have none.
     no_answer = tf.math.segment_min(no_answer, windows.samples)
     return {**best, **several, "no_answer": no_answer}
+
+
+def _characters(located: Located, first: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Turns answers that are pieces into answers that are characters.
+
+    Args:
+        located: the pieces of all contexts.
+        first: int (windows,): where among these the context of each window begins.
+        starts, ends: int32 (windows, k): first and last piece, `NONE` where there is no answer.
+
+    Returns:
+        First character, and the one behind the last, int32 (windows, k); `NONE` where there is no answer, or one of
+        white space alone.
+    """
+    begins, finishes = located.starts.flat_values, located.ends.flat_values
+    # White space in a piece of its own is no part of an answer that ends with it.
+    finishes = tf.where(finishes > begins, finishes, tf.concat([[0], finishes[:-1]], axis=0)[: tf.size(finishes)])
+    first = tf.cast(first, tf.int32)[:, None]
+    start, end = (
+        tf.gather(tf.pad(values, [[0, 1]]), tf.where(places == NONE, 0, first + places))
+        for values, places in ((begins, starts), (finishes, ends))
+    )
+    is_some = (starts != NONE) & (start < end)
+    return tf.where(is_some, start, NONE), tf.where(is_some, end, NONE)
 
 
 def _sliding(served: Served, max_question_length: int | None, stride: int | None) -> Sliding:
@@ -112,13 +131,13 @@ def _in_windows(served: Served, windows: Windows, top_k: int, max_answer_length:
 def best_of_windows(
     samples: tf.Tensor, rows: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, scores: tf.Tensor, k: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Returns the best answers of each text. One that several windows have counts once, with its best score.
+    """Returns the best answers of each text. One that is there several times counts once, with its best score.
 
     Args:
         samples: int32 (windows,): which text each window is of.
         rows: int32 scalar: how many texts there are.
-        starts, ends: int32 (windows, k): places in the text; `NONE` where a window has no more.
-        scores: float32 (windows, k).
+        starts, ends: int32 (windows, some): places in the text; `NONE` where a window has no more.
+        scores: float32 (windows, some).
         k: how many.
 
     Returns:
