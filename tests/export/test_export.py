@@ -19,6 +19,7 @@ from tests.export.support import Exported, config, config_of, export, make_model
 from tests.models.battery import perturb
 from tfxlm.errors import InputError, OutputExistsError
 from tfxlm.export import export_model
+from tfxlm.export.running import Runner, Sizes
 from tfxlm.export.signatures import make_signatures
 from tfxlm.models import (
     TFXLMForMultipleChoice,
@@ -86,7 +87,8 @@ def test_the_manifest_keeps_the_options_of_answers(exports: Exports, tmp_path: P
     def options(folder: Path) -> dict[str, int]:
         return json.loads((folder / "assets.extra/manifest.json").read_text())["answers"]
 
-    assert options(exports(TFXLMForQuestionAnswering).folder) == {"top_k": 5, "max_answer_length": 30}
+    of_texts = {"max_question_length": None, "stride": None}
+    assert options(exports(TFXLMForQuestionAnswering).folder) == {"top_k": 5, "max_answer_length": 30} | of_texts
     assert options(exports(TFXLMForSequenceClassification).folder) == {}
     changed = export(make_model(TFXLMWithLMHeadModel), tmp_path / "lm", top_k=2)
     assert options(changed.folder) == {"top_k": 2}
@@ -118,7 +120,7 @@ def test_a_graph_that_keeps_padding_finds_no_rows() -> None:
     model = make_model(TFXLMForTokenClassification)
     for remove_padding in (True, False):
         model.base_model.remove_padding = remove_padding
-        for signature in make_signatures(model, {}).values():
+        for signature in make_signatures(Runner(model, Sizes()), {}).values():
             nodes = signature.graph.graph.as_graph_def().node
             assert finds_rows(nodes) == ("Where" in [node.op for node in nodes]) == remove_padding
 
@@ -151,7 +153,11 @@ def test_the_models_own_method_exports_the_same(tmp_path: Path) -> None:
     assert two == tmp_path / "two" / "5"
     manifests = [json.loads((folder / "assets.extra/manifest.json").read_text()) for folder in (one, two)]
     assert manifests[0]["golden"] == manifests[1]["golden"]
-    assert manifests[0]["answers"] == manifests[1]["answers"] == {"top_k": 3, "max_answer_length": 30}
+    assert (
+        manifests[0]["answers"]
+        == manifests[1]["answers"]
+        == {"top_k": 3, "max_answer_length": 30} | ({"max_question_length": None, "stride": None})
+    )
 
 
 @pytest.mark.parametrize(
