@@ -13,6 +13,7 @@ from tfxlm.export.saved_model import write_saved_model
 from tfxlm.export.signatures import DEFAULT, make_signatures
 from tfxlm.export.texts import served
 from tfxlm.files import atomic_folder
+from tfxlm.layers.fused_normalization import portable_graphs
 from tfxlm.models import TFPreTrainedModel
 
 
@@ -100,7 +101,8 @@ def export_model(
     target = path / str(_next_version(path) if version is None else _checked(version))
     options = options_of(model, answers)
     texts = served(model, tokenizer, options, lang)
-    signatures = make_signatures(model, options, texts)
+    with portable_graphs():
+        signatures = make_signatures(model, options, texts)
     requests = {name: signature.sample for name, signature in signatures.items()}
     expected = run_signatures(signatures)
     with atomic_folder(target) as folder:
