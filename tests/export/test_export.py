@@ -106,6 +106,12 @@ def test_padding_is_removed_in_the_graph(exported: Exported) -> None:
         assert len(work) == 2 * exported.model.config.num_hidden_layers  # of rank 2
 
 
+def test_the_graph_has_no_form_that_only_some_machines_run_well(exported: Exported) -> None:
+    proto = saved_model_pb2.SavedModel.FromString((exported.folder / "saved_model.pb").read_bytes())
+    functions = proto.meta_graphs[0].graph_def.library.function
+    assert not [node.name for function in functions for node in function.node_def if node.op == "FusedBatchNormV3"]
+
+
 # Names of the functions that become signatures.
 GRAPHS = ("default", "full")
 

@@ -16,6 +16,7 @@ from tfxlm.export.running import Runner, sizes_of
 from tfxlm.export.saved_model import write_saved_model
 from tfxlm.export.signatures import DEFAULT, Chosen, make_signatures
 from tfxlm.files import atomic_folder
+from tfxlm.layers.fused_normalization import portable_graphs
 from tfxlm.models import TFPreTrainedModel
 from tfxlm.tokenizers.in_graph.base import CORE
 from tfxlm.tokenizers.lengths import LONGEST_FIRST
@@ -163,6 +164,7 @@ def export_model(
     path = Path(path)
     target = path / str(_next_version(path) if version is None else _checked(version))
     options = options_of(model, answers)
+<<<<<<< HEAD
     sizes = sizes_of(model, length_buckets, batch_buckets, jit)
     model = in_dtype(model, dtype)
     run = Runner(model, sizes)
@@ -171,6 +173,13 @@ def export_model(
     made = make_signatures(run, options, texts, signatures)
     requests = {name: signature.sample for name, signature in made.items()}
     expected = run_signatures(made)
+=======
+    texts = served(model, tokenizer, options, lang)
+    with portable_graphs():
+        signatures = make_signatures(model, options, texts)
+    requests = {name: signature.sample for name, signature in signatures.items()}
+    expected = run_signatures(signatures)
+>>>>>>> w-perf
     with atomic_folder(target) as folder:
         write_saved_model(model, made, folder, texts.tokenizer if texts else None)
         extras.write_config_and_tokenizer(folder, model, tokenizer)

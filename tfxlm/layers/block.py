@@ -124,8 +124,9 @@ class TransformerBlock(Layer):
         training: bool | None = None,
     ) -> tuple[Any, Any, Any, LayerCache | None]:
         """Applies the block; see the class."""
+        queries = rows if chosen is None else chosen
         attended, weights, past = self.attention(
-            self.attention_norm(x) if self.pre_norm else x,
+            self.attention_norm(x, rows=rows) if self.pre_norm else x,
             rows=rows,
             bias=bias,
             head_mask=head_mask,
@@ -136,13 +137,13 @@ class TransformerBlock(Layer):
         )
         x = (x if chosen is None else chosen.take(x)) + self.attention_dropout(attended, training=training)
         if not self.pre_norm:
-            x = self.attention_norm(x)
+            x = self.attention_norm(x, rows=queries)
         known, cross_weights = self._known(memory, past), None
         if known is not None and self.cross_attention is not None:
             past = None if past is None else past._replace(memory=known)
             attended, cross_weights, _ = self.cross_attention(
-                self.cross_attention_norm(x) if self.pre_norm else x,
-                rows=rows if chosen is None else chosen,
+                self.cross_attention_norm(x, rows=queries) if self.pre_norm else x,
+                rows=queries,
                 bias=known.bias,
                 head_mask=head_mask,
                 attended=(known.keys, known.values),
@@ -150,10 +151,11 @@ class TransformerBlock(Layer):
             )
             x = x + self.cross_attention_dropout(attended, training=training)
             if not self.pre_norm:
-                x = self.cross_attention_norm(x)
+                x = self.cross_attention_norm(x, rows=queries)
         if self.pre_norm:
-            return x + self.feed_forward(self.feed_forward_norm(x), training=training), weights, cross_weights, past
-        x = self.feed_forward_norm(x + self.feed_forward(x, training=training))
+            x = x + self.feed_forward(self.feed_forward_norm(x, rows=queries), training=training)
+        else:
+            x = self.feed_forward_norm(x + self.feed_forward(x, training=training), rows=queries)
         return x, weights, cross_weights, past
 
     def _known(self, memory: Memory | None, past: LayerCache | None) -> LayerMemory | None:

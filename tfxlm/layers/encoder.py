@@ -157,7 +157,7 @@ class TransformerEncoder(Layer):
                 attentions.append(weights)
                 cross_attentions.append(cross_weights)
         if self.final_norm is not None:
-            x = self.final_norm(x)
+            x = self.final_norm(x, rows=rows if early is None else early)
         if output_hidden_states:
             states.append(rows.reveal(x))
         if chosen is not None and early is None:
