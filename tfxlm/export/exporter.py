@@ -164,22 +164,15 @@ def export_model(
     path = Path(path)
     target = path / str(_next_version(path) if version is None else _checked(version))
     options = options_of(model, answers)
-<<<<<<< HEAD
     sizes = sizes_of(model, length_buckets, batch_buckets, jit)
     model = in_dtype(model, dtype)
     run = Runner(model, sizes)
     asked = TextOptions(lang, max_length, truncation, byte_pairs)
     texts = served(run, tokenizer, options, asked)
-    made = make_signatures(run, options, texts, signatures)
+    with portable_graphs():
+        made = make_signatures(run, options, texts, signatures)
     requests = {name: signature.sample for name, signature in made.items()}
     expected = run_signatures(made)
-=======
-    texts = served(model, tokenizer, options, lang)
-    with portable_graphs():
-        signatures = make_signatures(model, options, texts)
-    requests = {name: signature.sample for name, signature in signatures.items()}
-    expected = run_signatures(signatures)
->>>>>>> w-perf
     with atomic_folder(target) as folder:
         write_saved_model(model, made, folder, texts.tokenizer if texts else None)
         extras.write_config_and_tokenizer(folder, model, tokenizer)
