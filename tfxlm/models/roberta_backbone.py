@@ -107,6 +107,16 @@ class RobertaBackbone(Backbone):
         """The id that is padding where nothing else says what is; None for none."""
         return super().padding_id if self.config.mask_from_padding else None
 
+    @property
+    def first_position(self) -> int:
+        """The position id of the first token of a text."""
+        return self.config.pad_index + 1
+
+    @property
+    def padding_position(self) -> int:
+        """The position id of padding."""
+        return self.config.pad_index
+
     def make_cache(self, batch_size: Any, max_length: int | None = None) -> KeyValueCache:
         """Makes an empty cache; see `Backbone.make_cache`.
 
