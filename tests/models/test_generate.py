@@ -150,7 +150,8 @@ def test_scores_of_steps_lead_to_the_texts(made: tuple[Family, Any, Slow], optio
         return
     rows = np.asarray(output.beam_indices)
     sums = [
-        sum(scores[step, rows[text, step], token] for step, token in enumerate(new[:5])) for text, new in enumerate(news)
+        sum(scores[step, rows[text, step], token] for step, token in enumerate(new[:5]))
+        for text, new in enumerate(news)
     ]
     np.testing.assert_allclose(np.array(sums) / 5, output.sequences_scores, rtol=1e-5)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tfxlm.errors import ExportError, InputError
 from tfxlm.export import extras
 from tfxlm.export.answers import options_of
+from tfxlm.export.continuations import Generation
 from tfxlm.export.golden import TOLERANCES, check_in_fresh_process, run_signatures
 from tfxlm.export.saved_model import write_saved_model
 from tfxlm.export.signatures import DEFAULT, make_signatures
@@ -23,6 +25,7 @@ def export_model(
     *,
     version: int | None = None,
     lang: str | None = None,
+    generation: Mapping[str, Any] | None = None,
     **answers: int,
 ) -> Path:
     """Exports a model as the next version under `path`, after checking that the export answers as the model does.
@@ -35,6 +38,9 @@ def export_model(
     - Token classification: `words` (batch, words) and `num_words` int32 (batch,), what is behind which fills the row
       up; `label` and `score` (batch, words) are those of each word's first piece, and "" and 0 where it was cut off.
     - Multiple choice: `text` (batch,), `choices` (batch, choices) and `num_choices` int32 (batch,).
+    - Causal language modeling: `generate` takes `text` (batch,) to go on from, and `seed` int32 (batch,) where tokens
+      are drawn; `texts` (batch, texts), what is new of each, `ids` int32 (batch, texts, new), `lengths` (batch, texts),
+      and `scores` of beam search. `generate_ids` takes ids. A text that is too long loses its beginning.
     - Language modeling that is not causal: `text` (batch,) with mask tokens; `tokens` (the text of each), `ids` and
       `scores` (batch, masks, top_k), and "", -1 and 0 where a row has fewer masks than others.
 
@@ -72,6 +78,9 @@ def export_model(
         path: folder of the served model, for example ``exported/intent``; its name is the model's name.
         version: version number; one more than the largest there is, by default.
         lang: language code of all texts, which then do not say theirs.
+        generation: how a causal language model generates: options of `generate`, such as ``{"max_new_tokens": 40,
+            "num_beams": 4}``. Without them 20 tokens are made of each text, the likeliest ones; without a tokenizer
+            nothing is generated then.
         **answers: options of the small answers: `top_k`, how many answers or tokens there are (5), and
             `max_answer_length`, the most tokens an answer to a question has (30).
 
@@ -99,8 +108,9 @@ def export_model(
     path = Path(path)
     target = path / str(_next_version(path) if version is None else _checked(version))
     options = options_of(model, answers)
-    texts = served(model, tokenizer, options, lang)
-    signatures = make_signatures(model, options, texts)
+    chosen = Generation.of(model, generation)
+    texts = served(model, tokenizer, options, lang, chosen)
+    signatures = make_signatures(model, options, texts, None if texts is None and generation is None else chosen)
     requests = {name: signature.sample for name, signature in signatures.items()}
     expected = run_signatures(signatures)
     with atomic_folder(target) as folder:

@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.errors import InputError
+from tfxlm.export import continuations
 from tfxlm.export.answers import Asked, answer_of
+from tfxlm.export.continuations import Generation
 from tfxlm.export.inputs import Tensors
 from tfxlm.heads.decode import TOP_K, top_tokens
 from tfxlm.models import TFPreTrainedModel
@@ -22,6 +24,9 @@ from tfxlm.tokenizers.in_graph.rows import rows_of_words
 
 # The axes of what is sent: one text in each row, or several.
 ONE, SEVERAL = (None,), (None, None)
+
+# The input with a seed for each row.
+SEED = "seed"
 
 # Texts of warm-up requests and of the golden one: of several lengths, and with characters that are seldom.
 _SAMPLES = ("Hello!", "The quick brown fox jumps over the lazy dog, isn't it? (No. 7)", "")
@@ -36,12 +41,14 @@ class Served:
         tokenizer: its tokenizer, in the graph.
         source: its tokenizer in Python.
         options: of the answers, see `tfxlm.export.answers.options_of`.
+        generation: how the model generates, if it does.
     """
 
     model: TFPreTrainedModel
     tokenizer: GraphTokenizer
     source: Any
     options: Mapping[str, int]
+    generation: Generation | None = None
 
     def outputs(self, inputs: Inputs, choices: tf.Tensor | None = None, **more: tf.Tensor) -> Any:
         """Runs the model.
@@ -121,19 +128,25 @@ class TextForm:
         counts: the input that says how many texts of a row are real. A server that batches requests fills rows up with
             copies of a text.
         has_masks: whether texts have masks.
+        generates: whether texts are gone on from, which takes a seed for each where tokens are drawn.
     """
 
     axes: Mapping[str, tuple[None, ...]]
     answer: Callable[[Served, Tensors], Tensors]
     counts: str | None = None
     has_masks: bool = False
+    generates: bool = False
 
-    def specs(self, tokenizer: GraphTokenizer) -> dict[str, tf.TensorSpec]:
+    def specs(self, served: Served) -> dict[str, tf.TensorSpec]:
         """Returns the specifications of the inputs by name."""
+        tokenizer, generation = served.tokenizer, served.generation
         langs = [f"lang{name.removeprefix('text')}" for name in self.axes if name.startswith("text")] or ["lang"]
         axes = {**self.axes, **(dict.fromkeys(langs, ONE) if tokenizer.languages.is_needed else {})}
         specs = {name: tf.TensorSpec(shape, tf.string, name=name) for name, shape in axes.items()}
-        return specs | ({self.counts: tf.TensorSpec(ONE, tf.int32, name=self.counts)} if self.counts else {})
+        numbers = [self.counts] if self.counts else []
+        if self.generates and generation is not None and generation.needs_seeds:
+            numbers.append(SEED)
+        return specs | {name: tf.TensorSpec(ONE, tf.int32, name=name) for name in numbers}
 
     def checked(self, given: Tensors) -> Tensors:
         """Adds assertions to the graph: sizes are only known when a request comes, and would broadcast otherwise."""
@@ -153,13 +166,9 @@ class TextForm:
         with tf.control_dependencies(checks):
             return {name: tf.identity(tensor) for name, tensor in given.items()}
 
-    def sample(self, tokenizer: GraphTokenizer, mask: str | None) -> dict[str, np.ndarray]:
-        """Makes a small request: arrays of bytes, and of int32, by input.
-
-        Args:
-            tokenizer: for its languages.
-            mask: the mask token.
-        """
+    def sample(self, served: Served) -> dict[str, np.ndarray]:
+        """Makes a small request: arrays of bytes, and of int32, by input."""
+        tokenizer, mask = served.tokenizer, served.source.mask_token
         codes = tokenizer.languages.codes
         # These texts have spaces between their words in any language.
         langs = [code for code in codes if code not in tokenizer.languages.cut_before] or codes
@@ -172,8 +181,8 @@ class TextForm:
             "lang_pair": np.resize(langs[::-1], len(_SAMPLES)),
         }
         found = {name: np.char.encode(np.array(texts[name], str), "utf-8") for name in texts}
-        found |= dict.fromkeys(("num_words", "num_choices"), np.array([2, 3, 1], np.int32))
-        return {name: found[name] for name in self.specs(tokenizer)}
+        found |= dict.fromkeys(("num_words", "num_choices", SEED), np.array([2, 3, 1], np.int32))
+        return {name: found[name] for name in self.specs(served)}
 
 
 TEXT, PAIRS = TextForm({"text": ONE}, _one_text), TextForm({"text": ONE, "text_pair": ONE}, _pairs)
@@ -185,6 +194,7 @@ FORMS: Mapping[type, Mapping[str, TextForm]] = {
     MultipleChoice: {"choices": TextForm({"text": ONE, "choices": SEVERAL}, _choices, counts="num_choices")},
     LanguageModeling: {"fill_mask": TextForm({"text": ONE}, _filled_masks, has_masks=True)},
 }
+CONTINUED: Mapping[str, TextForm] = {"generate": TextForm({"text": ONE}, continuations.of_texts, generates=True)}
 WITHOUT_HEAD: Mapping[str, TextForm] = {"text": TEXT}
 
 
@@ -193,11 +203,19 @@ def forms_of(model: TFPreTrainedModel) -> Mapping[str, TextForm]:
     if not model.has_head:
         return WITHOUT_HEAD
     found = next((kind for kind in type(model).__mro__ if kind in FORMS), None)
-    # A model that only sees what comes before a mask does not fill it.
-    return {} if found is None or (found is LanguageModeling and model.config.is_causal) else FORMS[found]
+    if found is LanguageModeling and model.config.is_causal:
+        # A model that only sees what comes before a mask does not fill it.
+        return CONTINUED
+    return {} if found is None else FORMS[found]
 
 
-def served(model: TFPreTrainedModel, tokenizer: Any, options: Mapping[str, int], lang: str | None) -> Served | None:
+def served(
+    model: TFPreTrainedModel,
+    tokenizer: Any,
+    options: Mapping[str, int],
+    lang: str | None,
+    generation: Generation | None = None,
+) -> Served | None:
     """Puts a model's tokenizer into a graph; returns None where there is nothing to ask with texts.
 
     A tokenizer that has no graph goes with the export as files alone, with a warning.
@@ -207,6 +225,7 @@ def served(model: TFPreTrainedModel, tokenizer: Any, options: Mapping[str, int],
         tokenizer: its tokenizer, or None.
         options: of its answers.
         lang: language code of all texts, or None to be told with each.
+        generation: how the model generates, if it does.
 
     Raises:
         InputError: `lang` is given where there are no texts.
@@ -215,7 +234,8 @@ def served(model: TFPreTrainedModel, tokenizer: Any, options: Mapping[str, int],
     reason = _reason_without_texts(model, tokenizer)
     if reason is None:
         longest = min(model.config.max_sequence_length, tokenizer.model_max_length)
-        return Served(model, graph_tokenizer(tokenizer, lang=lang, max_length=longest), tokenizer, options)
+        graph = graph_tokenizer(tokenizer, lang=lang, max_length=longest)
+        return Served(model, graph, tokenizer, options, generation)
     if lang is not None:
         raise InputError(f"lang={lang!r} is for texts, but {reason}. Leave it out.")
     if tokenizer is not None and forms_of(model):

@@ -114,7 +114,7 @@ class BeamSearch:
     def proceed(self, variables: _Variables, steps: Steps) -> _Variables:
         """Chooses the next tokens; see `Strategy`."""
         ids, count = variables.running.ids, variables.count
-        last = ops.take(ids, ids.shape[2] - self.most + count - 1, axis=2)
+        last = ops.take(ids, ops.shape(ids)[2] - self.most + count - 1, axis=2)
         logits, state = steps.step(ops.reshape(last, (-1,)), count, variables.state)
         return self._chosen(variables._replace(state=state), logits, steps)
 
@@ -138,7 +138,7 @@ class BeamSearch:
     def _scores_of_tokens(self, variables: _Variables, logits: Any) -> Any:
         """Returns the log-probabilities of the next tokens, as the rules leave them: (batch * beams, vocab_size)."""
         ids, count, minimums = variables.running.ids, variables.count, variables.prompt.minimums
-        width = ids.shape[2]
+        width = ops.shape(ids)[2]
         too_short = ops.repeat(count < minimums, self.beams)
         log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
         return self.rules(log_probs, ops.reshape(ids, (-1, width)), width - self.most + count, too_short)
@@ -152,7 +152,7 @@ class BeamSearch:
         beams, tokens = chosen // vocab_size, chosen % vocab_size
         parents = beams + ops.arange(batch, dtype="int32")[:, None] * self.beams
         texts = running.take(beams)
-        end = running.ids.shape[2] - self.most + count
+        end = ops.shape(running.ids)[2] - self.most + count
         ids = slice_update(texts.ids, (0, 0, end), tokens[:, :, None])
         rows = slice_update(texts.rows, (0, 0, count), parents[:, :, None])
         return _Texts(ids, rows, best), tokens, parents

@@ -83,7 +83,7 @@ class Sampling:
 
     def _chosen(self, variables: _Variables, logits: Any) -> _Variables:
         count, prompt, ended = variables.count, variables.prompt, variables.have_ended
-        end = variables.texts.shape[1] - self.most + count
+        end = ops.shape(variables.texts)[1] - self.most + count
         scores = self.rules(ops.cast(logits, "float32"), variables.texts, end, count < prompt.minimums)
         if self.options.do_sample:
             tokens = drawn(scores, ops.take(prompt.draws, count, axis=1))

@@ -41,7 +41,7 @@ class Rules:
             repeated = ops.where(scores < 0, scores * penalty, scores / penalty)
             scores = ops.where(_marked(texts, texts >= 0, vocab_size), repeated, scores)
         size = options.no_repeat_ngram_size
-        if size and texts.shape[1] >= size:
+        if size:
             scores = ops.where(_marked(*_after_ngrams(texts, end, size), vocab_size), NEVER, scores)
         if options.eos_token_ids:
             ends = np.isin(np.arange(vocab_size), options.eos_token_ids)
@@ -72,7 +72,7 @@ def _after_ngrams(texts: Any, end: Any, size: int) -> tuple[Any, Any]:
     Returns:
         int32 (rows, places), and which of them are meant, boolean.
     """
-    width = texts.shape[1]
+    width = ops.shape(texts)[1]
     places = width - size + 1
     # A text that is shorter has no token somewhere here, and then nothing is meant.
     first = ops.maximum(end - size + 1, 0)

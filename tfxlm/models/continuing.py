@@ -24,6 +24,7 @@ from tfxlm.generation import (
     proceeding,
     streamed,
 )
+from tfxlm.heads.labels import fits
 from tfxlm.models.outputs import TFGenerateOutput
 from tfxlm.models.prompts import Prompts, Texts, ends_of, prompts_of, with_new_tokens
 from tfxlm.models.text_lengths import TextLengths
@@ -84,7 +85,13 @@ class Continuation:
         """Returns the draws of all tokens, float32 (texts, most new tokens); None where nothing is drawn."""
         if not self.options.do_sample:
             return None
-        return uniform_draws((ops.shape(prompts.ids)[0] * self.options.num_return_sequences, self.most), seed)
+        rows, copies = ops.shape(prompts.ids)[0], self.options.num_return_sequences
+        if len(seed.shape) == 0:
+            return uniform_draws((rows * copies, self.most), seed)
+        if not fits(tuple(seed.shape), (prompts.ids.shape[0],)):
+            raise InputError(f"seed must be one integer, or one for each of the {rows} rows, got {seed.shape[0]}.")
+        of_rows = ops.map(lambda one: ops.convert_to_tensor(uniform_draws((copies, self.most), one)), seed)
+        return ops.reshape(of_rows, (-1, self.most))
 
     def begin(
         self, model: Any, prompts: Prompts, limits: Any, minimums: Any, draws: Any, more: Mapping[str, Any]
@@ -158,20 +165,17 @@ class CompiledFunctions:
         return self._functions[key]
 
 
-def continued(model: Any, texts: Texts, options: GenerationOptions, lengths: TextLengths, run: Run) -> TFGenerateOutput:
+def generated(model: Any, texts: Texts, options: GenerationOptions, lengths: TextLengths, run: Run) -> Generated:
     """Goes on from texts; arguments as their classes say.
 
     Raises:
         InputError: when a prompt is empty or too long, or something is asked for that cannot be where it is asked.
     """
     is_known = is_concrete(texts.ids)
-    reads_rows = model.reading(1, run.hf_compat).reads_rows
-    if reads_rows:
-        texts = texts._replace(mask=ops.ones_like(texts.mask), langs=None)
     prompts = prompts_of(texts)
     limits, minimums = lengths.limits(prompts.counts)
     most = int(ops.max(limits)) if is_known else lengths.most
-    if is_known and not reads_rows:
+    if is_known and not model.reading(1, run.hf_compat).reads_rows:
         longest = int(ops.max(prompts.counts))
         prompts = prompts.of_width(min(-(-longest // _MULTIPLE) * _MULTIPLE, max(longest, lengths.longest - most)))
     continuation = Continuation(options, most, run.hf_compat)
@@ -183,12 +187,18 @@ def continued(model: Any, texts: Texts, options: GenerationOptions, lengths: Tex
         run.streamer.put(ops.convert_to_numpy(texts.ids))
         made = continuation.stream(model, run.streamer, *given)
         run.streamer.end()
-    elif is_known:
-        function = partial(continuation.run, model)
-        made = model.generation_functions.get(model, continuation, function, run.jit_compile)(*given)
-    else:
-        made = continuation.run(model, *given)
-    return _output(texts, made, options, is_known)
+        return made
+    if not is_known:
+        return continuation.run(model, *given)
+    function = partial(continuation.run, model)
+    return model.generation_functions.get(model, continuation, function, run.jit_compile)(*given)
+
+
+def continued(model: Any, texts: Texts, options: GenerationOptions, lengths: TextLengths, run: Run) -> TFGenerateOutput:
+    """Goes on from texts, and puts what is new behind them; see `generated`."""
+    if model.reading(1, run.hf_compat).reads_rows:
+        texts = texts._replace(mask=ops.ones_like(texts.mask), langs=None)
+    return _output(texts, generated(model, texts, options, lengths, run), options, is_concrete(texts.ids))
 
 
 def _check_streaming(options: GenerationOptions, is_known: bool) -> None:
@@ -204,8 +214,8 @@ def _seed_of(options: GenerationOptions, seed: Any, is_known: bool) -> Any:
     if seed is None:
         seed = np.random.randint(_LARGEST_SEED)
     value = ops.convert_to_tensor(seed)
-    if tuple(value.shape) != () or not keras.backend.is_int_dtype(keras.backend.standardize_dtype(value.dtype)):
-        raise InputError(f"seed must be an integer, got {seed!r:.80}.")
+    if len(value.shape) > 1 or not keras.backend.is_int_dtype(keras.backend.standardize_dtype(value.dtype)):
+        raise InputError(f"seed must be one integer, or one for each row, got {seed!r:.80}.")
     return ops.cast(value, "int32")
 
 

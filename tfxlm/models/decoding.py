@@ -126,7 +126,7 @@ class MaskReading:
 
     def step(self, tokens: Any, count: Any, state: Any) -> tuple[Any, Any]:
         """Reads the next tokens; see `Steps`."""
-        ids = slice_update(state["ids"], (0, state["ids"].shape[1] - self.most + count - 1), tokens[:, None])
+        ids = slice_update(state["ids"], (0, ops.shape(state["ids"])[1] - self.most + count - 1), tokens[:, None])
         return self._logits(ids, count), {"ids": ids}
 
     def take(self, state: Any, rows: Any) -> Any:

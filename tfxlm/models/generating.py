@@ -99,7 +99,8 @@ class Generating(TFPreTrainedModel):
             num_return_sequences: how many texts are made of each prompt.
             eos_token_id: one or several ids that end a text; the model's by default, and [] for none.
             pad_token_id: the id behind the end; the model's by default.
-            seed: integer, for draws; another one each time by default. May be a scalar tensor.
+            seed: integer, for draws; or int (batch,), one for each row, whose texts then are the same in any batch.
+                Another one each time by default.
             streamer: an object with `put` and `end`, such as a `TextStreamer` of `transformers`: gets the prompts
                 (batch, length), and then the new tokens (texts,) of each step. Not for beam search.
             return_dict_in_generate: whether to return a `TFGenerateOutput`.

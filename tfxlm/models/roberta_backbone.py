@@ -124,9 +124,10 @@ class RobertaBackbone(Backbone):
             InputError: when it has more slots than relative positions reach over, and as there.
         """
         cache, reach = super().make_cache(batch_size, max_length), self.config.max_position_embeddings
-        if not self.has_absolute_positions and cache.max_length > reach:
+        slots = cache.max_length
+        if not self.has_absolute_positions and isinstance(slots, int) and slots > reach:
             raise InputError(
-                f"A cache of {cache.max_length} slots is longer than relative positions reach over: make one of at "
+                f"A cache of {slots} slots is longer than relative positions reach over: make one of at "
                 f"most max_position_embeddings = {reach}."
             )
         return cache

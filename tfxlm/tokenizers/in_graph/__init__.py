@@ -2,5 +2,6 @@
 
 from tfxlm.tokenizers.in_graph.auto import graph_tokenizer, has_graph
 from tfxlm.tokenizers.in_graph.base import GraphTokenizer, Inputs
+from tfxlm.tokenizers.in_graph.detokenize import GraphDetokenizer
 
-__all__ = ["GraphTokenizer", "Inputs", "graph_tokenizer", "has_graph"]
+__all__ = ["GraphDetokenizer", "GraphTokenizer", "Inputs", "graph_tokenizer", "has_graph"]
