@@ -16,7 +16,7 @@ from tests.models.families import FAMILIES, ROBERTAS, SWEEP, XLM, Family
 from tests.models.generating import Slow, causal_model, drawn_prompts, filled_up, padded, rows_of
 from tfxlm.backend import uniform_draws
 
-CASES = 24 if SWEEP else 4
+CASES = 24 if SWEEP else 3
 
 
 @pytest.fixture(autouse=True)
@@ -101,8 +101,7 @@ def test_beam_search(made: tuple[Family, Any, Slow], case: int) -> None:
             assert float(output.sequences_scores[at]) == pytest.approx(score, rel=1e-5, abs=1e-5)
 
 
-@pytest.mark.parametrize("family", ROBERTAS, ids=str)
-@pytest.mark.parametrize("kind", ["absolute", "relative_key"])
+@pytest.mark.parametrize(("family", "kind"), zip(ROBERTAS, ["relative_key", "absolute"], strict=True), ids=str)
 def test_decoders_that_look_at_an_encoder(family: Family, kind: str) -> None:
     model = causal_model(family, add_cross_attention=True, position_embedding_type=kind)
     slow, rng = Slow(model), np.random.default_rng(2)
@@ -158,7 +157,7 @@ def test_scores_of_steps_lead_to_the_texts(made: tuple[Family, Any, Slow], optio
 
 def test_by_default_twenty_tokens_are_made_or_as_many_as_there_is_room_for() -> None:
     model = causal_model(XLM)
-    for length, new in ((4, 20), (20, 12), (31, 1)):
+    for length, new in ((4, 20), (30, 2)):
         assert model.generate(np.full((1, length), 9), langs=1, eos_token_id=[]).shape == (1, length + new)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from tfxlm.errors import InputError
 from tfxlm.generation import GenerationOptions, token_ids
@@ -18,6 +18,9 @@ from tfxlm.models.text_lengths import TextLengths
 class Generating(TFPreTrainedModel):
     """Language models that make texts."""
 
+    # The position id of the first token in the generation of `transformers`, where that is not the checkpoint's.
+    hf_first_position: ClassVar[int | None] = None
+
     def reading(self, most: int, hf_compat: bool = False) -> Reading:
         """Returns how the model reads texts token by token.
 
@@ -25,8 +28,7 @@ class Generating(TFPreTrainedModel):
             most: the most new tokens.
             hf_compat: whether as in `transformers`.
         """
-        # There positions are counted from 0 on, whatever the first one of the checkpoint is.
-        return CachedReading(self, most, first_position=0 if hf_compat else None)
+        return CachedReading(self, most, first_position=self.hf_first_position if hf_compat else None)
 
     @property
     def generation_functions(self) -> CompiledFunctions:
@@ -108,7 +110,8 @@ class Generating(TFPreTrainedModel):
             jit_compile: whether to compile with XLA.
             hf_compat: whether to generate as `transformers` 4 does. For XLM: what is predicted at a mask token
                 (`config.mask_token_id`) behind the text comes next, in the language `config.lang_id`, and the end is
-                `config.eos_token_id`. For the others: positions are counted from 0 on.
+                `config.eos_token_id`. For XLM-RoBERTa: positions are counted from 0 on, not from the first one that
+                it was trained with. XLM-RoBERTa-XL is generated with as it is here.
             mask_predict: for masked models: how many rounds masks are filled in. These are the mask tokens of the
                 texts, and `max_new_tokens` more behind each. Source: Ghazvininejad et al., "Mask-Predict" (2019).
             mask_token_id: id of the mask token; needed where the configuration does not have it.
