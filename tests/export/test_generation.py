@@ -150,6 +150,7 @@ def test_one_language_of_all_texts_and_the_options_by_default(tmp_path: Path) ->
         ({"num_beam": 2}, "Served generation has no option num_beam. It has: max_new_tokens"),
         ({"max_new_tokens": 20}, "max_new_tokens=20 leaves no room for prompts: the model reads 20 tokens"),
         ({"num_beams": 0}, "num_beams must be a positive integer, got 0"),
+        (3, "generation must be a dict of options of generate, or None, got 3"),
     ],
 )
 def test_options_that_are_refused(generation: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -160,5 +161,5 @@ def test_options_that_are_refused(generation: dict[str, Any], message: str, tmp_
 
 def test_only_causal_language_models_generate(tmp_path: Path) -> None:
     for model in (TFXLMForSequenceClassification(XLM.small), XLM.cls("WithLMHeadModel")(XLM.small)):
-        with pytest.raises(InputError, match="generation is for causal language models, not for this TFXLM"):
-            export_model(model, None, tmp_path, generation={})
+        with pytest.raises(InputError, match="have no option 'generation'"):
+            export_model(model, None, tmp_path, generation={"num_beams": 2})

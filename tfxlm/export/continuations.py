@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from tfxlm.errors import InputError
 from tfxlm.export.inputs import Tensors, real_positions
+from tfxlm.export.served import Served
 from tfxlm.generation import GenerationOptions, token_ids
 from tfxlm.models import TFPreTrainedModel
 from tfxlm.models.continuing import Run, generated
 from tfxlm.models.prompts import Texts
-from tfxlm.models.tasks import LanguageModeling
 from tfxlm.models.text_lengths import DEFAULT_NEW_TOKENS, TextLengths
 from tfxlm.tokenizers.in_graph import GraphDetokenizer
 
@@ -39,18 +39,13 @@ class Generation:
     lengths: TextLengths
 
     @classmethod
-    def of(cls, model: TFPreTrainedModel, given: Mapping[str, Any] | None) -> Generation | None:
-        """Reads options as `generate` has them; returns None for a model that does not go on from texts.
+    def of(cls, model: TFPreTrainedModel, given: Mapping[str, Any] | None) -> Generation:
+        """Reads options as `generate` has them.
 
         Raises:
-            InputError: one is unknown or wrong, or leaves no room for prompts; or there are some for such a model.
+            InputError: one is unknown or wrong, or leaves no room for prompts.
         """
-        config = model.config
-        if not (isinstance(model, LanguageModeling) and config.is_causal):
-            if given is not None:
-                raise InputError(f"generation is for causal language models, not for this {type(model).__name__}.")
-            return None
-        given = given or {}
+        config, given = model.config, given or {}
         known = (*_LENGTHS, "eos_token_id", *_OPTIONS)
         unknown = [name for name in given if name not in known]
         if unknown:
@@ -74,9 +69,9 @@ class Generation:
         return self.lengths.longest - self.lengths.most
 
     @property
-    def needs_seeds(self) -> bool:
-        """Whether each row is sent with a seed for its draws."""
-        return self.options.do_sample
+    def numbers(self) -> tuple[str, ...]:
+        """The numbers that are sent with each row: a seed, where tokens are drawn."""
+        return numbers({"generation": {"do_sample": self.options.do_sample}})
 
     def new_tokens(
         self, model: TFPreTrainedModel, ids: tf.Tensor, mask: tf.Tensor, langs: tf.Tensor | None, given: Tensors
@@ -107,24 +102,30 @@ def of_ids(generation: Generation, model: TFPreTrainedModel, given: Tensors) -> 
     return generation.new_tokens(model, given["input_ids"], real_positions(given), given.get("langs"), given)
 
 
-def of_texts(served: Any, given: Tensors) -> Tensors:
+def numbers(answers: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the numbers that are sent with each text, by the options of the answers."""
+    return ("seed",) if (answers["generation"] or {}).get("do_sample") else ()
+
+
+def of_texts(served: Served, given: Tensors, *, generation: Mapping[str, Any] | None = None) -> Tensors:
     """Goes on from texts: what is sent, `text` and `lang`, to the same as `of_ids` with `texts` (batch, texts).
 
     A text that is too long loses its beginning, for it is the end that is gone on from.
 
     Args:
-        served: the model and its tokenizer, a `tfxlm.export.texts.Served`.
+        served: the model and its tokenizer.
         given: what is sent.
+        generation: options of `generate`.
     """
-    generation, tokenizer, lang = served.generation, served.tokenizer, given.get("lang")
+    chosen, tokenizer, lang = Generation.of(served.model, generation), served.tokenizer, given.get("lang")
     before, after = tokenizer.around_text
-    pieces = tokenizer.piece_ids(given["text"], lang)[:, -(generation.longest_prompt - before) :]
+    pieces = tokenizer.piece_ids(given["text"], lang)[:, -(chosen.longest_prompt - before) :]
     inputs = tokenizer.frame(pieces, None, lang, lang)
     # What ends a text is left out, for it to go on.
     mask = tf.sequence_mask(inputs.lengths - after, tf.shape(inputs.input_ids)[1])
     langs = inputs.langs if getattr(served.model.config, "uses_lang_embeddings", False) else None
-    found = generation.new_tokens(served.model, inputs.input_ids, mask, langs, given)
+    found = chosen.new_tokens(served.model, inputs.input_ids, mask, langs, given)
     shape = tf.shape(found["lengths"])
-    ids = tf.reshape(found["ids"], [-1, generation.lengths.most])
+    ids = tf.reshape(found["ids"], [-1, chosen.lengths.most])
     texts = GraphDetokenizer(served.source)(ids, tf.reshape(found["lengths"], [-1]))
     return {"texts": tf.reshape(texts, shape), **found}

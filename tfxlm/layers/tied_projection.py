@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from tfxlm.backend import IS_TENSORFLOW, can_find_rows, matmul_transposed
+from tfxlm.layers.layer import Layer
 from tfxlm.layers.own_gradients import project_few
 
 # Below this many rows a matmul with the table on the left is faster: with it on the right the (words, dim) table would
@@ -19,7 +19,7 @@ FEW_ROWS = 256
 VERY_FEW_ROWS = 8
 
 
-class TiedProjection(keras.layers.Layer):
+class TiedProjection(Layer):
     """Hidden states times the transposed word table, plus a bias of its own.
 
     Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import keras
 from keras import ops
 
 from tfxlm.backend import check_range
@@ -16,6 +15,7 @@ from tfxlm.layers import (
     CacheStep,
     EmbeddingTable,
     KeyValueCache,
+    Layer,
     TransformerEmbeddings,
     TransformerEncoder,
     attention_bias,
@@ -26,7 +26,7 @@ from tfxlm.layers import (
 )
 
 
-class Backbone(keras.layers.Layer):
+class Backbone(Layer):
     """Embeddings and encoder. A family says what they are made of, and what is looked up for a token.
 
     Args:

@@ -15,7 +15,7 @@ from tfxlm.errors import InputError
 from tfxlm.tokenizers import arguments, detokenize, storage
 from tfxlm.tokenizers.alignment import AlignedText, covered
 from tfxlm.tokenizers.batching import Batching
-from tfxlm.tokenizers.rules.templates import Template
+from tfxlm.tokenizers.rules.templates import Pretraining, Template
 from tfxlm.tokenizers.special_tokens import Part
 from tfxlm.tokenizers.tokens import Tokens
 
@@ -43,6 +43,8 @@ class Tokenizer(Batching):
     #: Name of each vocabulary file, by the argument of the constructor that takes its path. Where there are several
     #: forms, the first one that a folder has is read.
     vocabulary_files: ClassVar[storage.Choices] = ()
+    #: How pre-training lays texts out.
+    pretraining: ClassVar[Pretraining]
     #: Options of `from_pretrained` that are understood with some values only.
     limited_options: ClassVar[Limits] = {
         "gguf_file": ((), "Name the folder or the hub repository that has the vocabulary files."),

@@ -83,6 +83,7 @@ class XLMTokenizer(Tokenizer):
     model_types: ClassVar[tuple[str, ...]] = ("xlm",)
     space: ClassVar[str] = END_OF_WORD
     vocabulary_files: ClassVar[storage.Choices] = ({"vocab_file": "vocab.json", "merges_file": "merges.txt"},)
+    pretraining: ClassVar[templates.Pretraining] = templates.XLM_PRETRAINING
 
     def __init__(
         self,
@@ -220,6 +221,20 @@ class XLMTokenizer(Tokenizer):
         """
         self._check(text, lang)
         return self._words(lang, False).cut(self._prepare(text)) if lang in SEGMENTERS else text
+
+    def words(self, text: str, lang: str | None = None) -> list[str]:
+        """Returns the words that byte-pair encoding cuts into pieces: normalised, in the letter case of the vocabulary.
+
+        Args:
+            text: the text. Special tokens inside it are ordinary text.
+            lang: language code that chooses the rules; English ones if None.
+
+        Raises:
+            InputError: `text` is not a str.
+            LanguageError: the language is unknown, or needs a segmenter that is not installed.
+        """
+        self._check(text, lang)
+        return self._words(lang, False)(self._prepare(text))
 
     def build_tlm_inputs(
         self, token_ids_0: Sequence[int], token_ids_1: Sequence[int], lang: Lang = None

@@ -77,6 +77,7 @@ class XLMRobertaTokenizer(Tokenizer):
         {"vocab_file": "sentencepiece.bpe.model"},
         {"tokenizer_file": unigram_file.NAME},
     )
+    pretraining: ClassVar[templates.Pretraining] = templates.XLM_ROBERTA_PRETRAINING
     limited_options: ClassVar[Limits] = {
         **Tokenizer.limited_options,
         "do_lower_case": (
