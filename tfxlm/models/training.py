@@ -178,9 +178,10 @@ class OwnLossModel(keras.Model):
 
     def _build_optimizer(self) -> None:
         """Creates the optimizer's variables; Keras does within the first step, whose graph is then made twice."""
-        if IS_TENSORFLOW and self.compiled and self._distribute_strategy is None and self.optimizer is not None:
-            if not self.optimizer.built:
-                self.optimizer.build(self.trainable_variables)
+        optimizer = self.optimizer if self.compiled else None
+        # Under a strategy Keras does it before the first step, too.
+        if IS_TENSORFLOW and self._distribute_strategy is None and optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # Keras would take the mean of the replicas' batches, which fails where they have different numbers of rows.
