@@ -37,6 +37,7 @@ _CORE = {
         "TFBaseModelOutput",
         "TFBaseModelOutputWithPoolingAndCrossAttentions",
         "TFCausalLMOutputWithCrossAttentions",
+        "TFGenerateOutput",
         "TFMaskedLMOutput",
         "TFMultipleChoiceModelOutput",
         "TFPreTrainedModel",

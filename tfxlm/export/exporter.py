@@ -59,6 +59,9 @@ def export_model(
     | multiple choice | `choices` | `text` (n,), `choices` (n, choices), `num_choices` (n,) | `choice`, `score` (n,), |
     | | | | `scores` (n, choices) |
     | language modeling, not causal | `fill_mask` | `text` (n,) | `tokens`, `ids`, `scores` (n, masks, top_k) |
+    | causal language modeling | `generate` | `text` (n,), of draws `seed` (n,) | `texts`, `lengths`, of beams `scores` |
+    | | | | (n, texts), `ids` (n, texts, new) |
+    | | `generate_ids` | `input_ids`, `langs` (n, length), `lengths` (n,), `seed` | the same without `texts` |
     | no head | `text` | `text` (n,) | `embedding` (n, dim) |
     | all | `ids` | `input_ids`, `langs` (n, length), `lengths` (n,) | by task, see below |
     | | `outputs` | the same | all that the model returns |
@@ -79,6 +82,8 @@ def export_model(
       characters of the text, as above.
     - Examples have the features `text`, `lang` where it is needed, and if there is a second text `text_pair` and
       `lang_pair` (`lang` by default). TensorFlow Serving's Classify and Regress ask with them.
+    - `generate` goes on from texts, which lose their beginning where they are too long, and `texts` are what is new.
+      `generate_ids` is there with a tokenizer, or with the option `generation`.
     - `tokens` are the texts of the best tokens; "", -1 and 0 where a row has fewer masks than others.
 
     A tokenizer that cannot stand in a graph (of another class, without languages for a model with language embeddings,
@@ -137,7 +142,9 @@ def export_model(
             questions have, which are cut to it (64, or a quarter of a row where that is less); `stride`: tokens that
             windows share (128, or half of a window where that is less). Of embeddings `pooling`: "mean" of all tokens,
             "first" for the first one, or "summary" for what the model itself has for a text (its pooling layer, or the
-            position that `summary_type` names); `normalize`: True for vectors of length 1.
+            position that `summary_type` names); `normalize`: True for vectors of length 1. Of causal language models
+            `generation`: options of `generate`, such as ``{"max_new_tokens": 40, "num_beams": 4}``; by default 20
+            tokens are made, the likeliest ones.
 
     Returns:
         The version's folder, for example ``exported/intent/1``.

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.errors import InputError
-from tfxlm.export import options, texts
+from tfxlm.export import continuations, options, texts
 from tfxlm.export.answers import answer_of
 from tfxlm.export.inputs import Tensors
 from tfxlm.export.questions import answer_question
@@ -50,6 +50,7 @@ class TextForm:
             copies of a text.
         has_masks: whether texts have masks.
         needs_places: whether it must be known where pieces stand in a text.
+        numbers: says for the options of the answers which numbers, int32 (batch,), are sent, too.
     """
 
     axes: Mapping[str, tuple[None, ...]]
@@ -57,16 +58,18 @@ class TextForm:
     counts: str | None = None
     has_masks: bool = False
     needs_places: bool = False
+    numbers: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
 
     #: What makes texts of sample requests longer.
     filler: ClassVar[str] = f"{_WORD} "
 
-    def specs(self, tokenizer: GraphTokenizer) -> dict[str, tf.TensorSpec]:
-        """Returns the specifications of the inputs by name."""
+    def specs(self, tokenizer: GraphTokenizer, answers: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
+        """Returns the specifications of the inputs by name, with some options of the answers."""
         langs = [f"lang{name.removeprefix('text')}" for name in self.axes if name.startswith("text")] or ["lang"]
         axes = {**self.axes, **(dict.fromkeys(langs, ONE) if tokenizer.languages.is_needed else {})}
         specs = {name: tf.TensorSpec(shape, tf.string, name=name) for name, shape in axes.items()}
-        return specs | ({self.counts: tf.TensorSpec(ONE, tf.int32, name=self.counts)} if self.counts else {})
+        numbers = (*((self.counts,) if self.counts else ()), *(self.numbers(answers) if self.numbers else ()))
+        return specs | {name: tf.TensorSpec(ONE, tf.int32, name=name) for name in numbers}
 
     def checked(self, given: Tensors) -> Tensors:
         """Adds assertions to the graph: sizes are only known when a request comes, and would broadcast otherwise."""
@@ -86,11 +89,14 @@ class TextForm:
         with tf.control_dependencies(checks):
             return {name: tf.identity(tensor) for name, tensor in given.items()}
 
-    def sample(self, tokenizer: GraphTokenizer, mask: str | None, words: int = 0) -> dict[str, np.ndarray]:
+    def sample(
+        self, tokenizer: GraphTokenizer, answers: Mapping[str, Any], mask: str | None, words: int = 0
+    ) -> dict[str, np.ndarray]:
         """Makes a small request: arrays of bytes, and of int32, by input.
 
         Args:
             tokenizer: for its languages.
+            answers: options of the answers.
             mask: the mask token.
             words: words that come before a text in each row, for requests of any length.
         """
@@ -112,7 +118,8 @@ class TextForm:
         found: dict[str, np.ndarray] = {name: np.char.encode(np.array(texts[name], str), "utf-8") for name in texts}
         found["num_choices"] = np.array([2, 3, 1], np.int32)
         found["num_words"] = np.array([2, 3, 1], np.int32) + words
-        return {name: found[name] for name in self.specs(tokenizer)}
+        found["seed"] = np.arange(len(_SAMPLES), dtype=np.int32)
+        return {name: found[name] for name in self.specs(tokenizer, answers)}
 
 
 TEXT = TextForm({"text": ONE}, texts.one_text)
@@ -131,6 +138,7 @@ FORMS: Mapping[type, Mapping[str, TextForm]] = {
     SpanQuestionAnswering: QUESTIONS,
     BeamQuestionAnswering: QUESTIONS,
 }
+CONTINUED = {"generate": TextForm({"text": ONE}, continuations.of_texts, numbers=continuations.numbers)}
 WITHOUT_HEAD: Mapping[str, TextForm] = {"text": TEXT}
 
 
@@ -139,8 +147,10 @@ def forms_of(model: TFPreTrainedModel) -> Mapping[str, TextForm]:
     if not model.has_head:
         return WITHOUT_HEAD
     found = next((kind for kind in type(model).__mro__ if kind in FORMS), None)
-    # A model that only sees what comes before a mask does not fill it.
-    return {} if found is None or (found is LanguageModeling and model.config.is_causal) else FORMS[found]
+    if found is LanguageModeling and model.config.is_causal:
+        # A model that only sees what comes before a mask does not fill it.
+        return CONTINUED
+    return {} if found is None else FORMS[found]
 
 
 def options_of(model: TFPreTrainedModel, given: Mapping[str, Any]) -> options.Options:

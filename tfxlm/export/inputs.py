@@ -24,7 +24,7 @@ TOKENS, ONCE = ("length",), ()
 _AXES_OF_TEXT = {"input_ids": TOKENS, "langs": TOKENS, "p_mask": TOKENS, "lengths": ONCE, "cls_index": ONCE}
 # The inputs with an axis of tokens, which is the last one.
 OF_TOKENS = tuple(name for name, axes in _AXES_OF_TEXT.items() if axes == TOKENS)
-_AXES_OF_ROW = {"num_choices": ("batch",)}
+_AXES_OF_ROW = {"num_choices": ("batch",), "seed": ("batch",)}
 
 # What each axis must at least have, for messages. An empty batch has an empty answer.
 _AT_LEAST_ONE = {"choices": "at least 1 choice", "length": "a length of at least 1"}
@@ -131,5 +131,6 @@ def sample_inputs(names: Iterable[str], text: tuple[str, ...], config: Any, leng
         "p_mask": np.broadcast_to(np.arange(length) % 3 == 0, real.shape),
         "cls_index": lengths - 1,
         "num_choices": np.array([3, 2, 1]),
+        "seed": np.arange(3),
     }
     return {name: values[name].astype(np.int32) for name in names}

@@ -39,6 +39,9 @@ _KINDS: Mapping[str, Kind] = {
     "max_question_length": Kind(lambda value: value is None or _is_integer(value, 1), "a positive integer, or None"),
     "stride": Kind(lambda value: value is None or _is_integer(value, 0), "0 or a positive integer, or None"),
     "pooling": Kind(lambda value: value in POOLINGS, f"one of {', '.join(POOLINGS)}"),
+    "generation": Kind(
+        lambda value: value is None or isinstance(value, Mapping), "a dict of options of generate, or None"
+    ),
     "normalize": Kind(lambda value: isinstance(value, bool), "True or False"),
 }
 

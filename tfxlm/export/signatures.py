@@ -13,11 +13,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfxlm.errors import InputError
-from tfxlm.export import examples
+from tfxlm.export import continuations, examples
 from tfxlm.export.answers import Answer, Asked, answer_of
+from tfxlm.export.continuations import Generation
 from tfxlm.export.examples import example_form
 from tfxlm.export.forms import PAIRS, TextForm, forms_of
-from tfxlm.export.inputs import Tensors, checked, input_specs, real_positions, sample_inputs
+from tfxlm.export.inputs import ONE_TEXT, Tensors, checked, input_specs, real_positions, sample_inputs
 from tfxlm.export.options import Options, own
 from tfxlm.export.running import Runner
 from tfxlm.export.served import Served
@@ -28,6 +29,8 @@ DEFAULT = "serving_default"
 IDS = "ids"
 # All outputs of the model, as it returns them.
 FULL = "outputs"
+# What a causal model makes of ids.
+GENERATE_IDS = "generate_ids"
 
 PREDICT = "tensorflow/serving/predict"
 
@@ -73,6 +76,8 @@ def make_signatures(
         InputError: when `chosen` names what there is not.
     """
     known = {**(_of_texts(run, texts) if texts else {}), **_of_ids(run, options)}
+    if "generation" in options and (texts or options["generation"] is not None):
+        known[GENERATE_IDS] = _maker(_generating, run, Generation.of(run.model, options["generation"]))
     return {name: make() for name, make in _chosen(known, chosen)}
 
 
@@ -131,7 +136,7 @@ def _of_form(texts: Served, form: TextForm) -> Signature:
     def text(**inputs: tf.Tensor) -> Tensors:
         return form.answer(texts, form.checked(inputs), **texts.own(form.answer))
 
-    graph = tf.function(text, autograph=False).get_concrete_function(**form.specs(texts.tokenizer))
+    graph = tf.function(text, autograph=False).get_concrete_function(**form.specs(texts.tokenizer, texts.options))
     return Signature(graph, list(_samples_of_texts(texts, form)))
 
 
@@ -147,7 +152,7 @@ def _samples_of_texts(texts: Served, form: TextForm) -> Iterator[Request]:
     """Yields a small request, and one for each size that the model is run in."""
 
     def sample(words: int = 0) -> dict[str, np.ndarray]:
-        return form.sample(texts.tokenizer, texts.source.mask_token, words)
+        return form.sample(texts.tokenizer, texts.options, texts.source.mask_token, words)
 
     yield sample()
     sizes = texts.run.sizes
@@ -196,6 +201,18 @@ def _traced(run: Runner, answer: Answer, function: Callable[..., Tensors], taken
     for length in run.sizes.lengths:
         samples += _resized(sample_inputs(taken, answer.text, run.model.config, length), run.sizes.batches)
     return Signature(graph, samples)
+
+
+def _generating(run: Runner, generation: Generation) -> Signature:
+    langs = ("langs",) if getattr(run.model.config, "uses_lang_embeddings", False) else ()
+    names = ("input_ids", "lengths", *langs, *generation.numbers)
+
+    def generate(**inputs: tf.Tensor) -> Tensors:
+        return continuations.of_ids(generation, run.model, checked(inputs, ONE_TEXT))
+
+    graph = tf.function(generate, autograph=False).get_concrete_function(**input_specs(names, ONE_TEXT))
+    length = min(8, generation.longest_prompt)
+    return Signature(graph, [sample_inputs(names, ONE_TEXT, run.model.config, length)])
 
 
 def flat_outputs(outputs: Any) -> Tensors:

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.backend import take_rows
 from tfxlm.errors import InputError
 from tfxlm.layers.layer import Layer
+from tfxlm.layers.own_gradients import take_rows
 
 # What a file calls LoRA weights, beside the numbers of the others.
 LORA = ("lora_a", "lora_b")

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfxlm.backend import check_range, take_rows
+from tfxlm.backend import check_range
 from tfxlm.errors import InputError
 from tfxlm.layers.layer import Layer
+from tfxlm.layers.own_gradients import take_rows
 
 # The ways of using a distance's embedding: with the query alone, or with the key as well.
 RELATIVE_POSITIONS = ("relative_key", "relative_key_query")

@@ -88,6 +88,16 @@ class Backbone(Layer):
         """The id that is padding where nothing else says what is; None for none."""
         return self.config.pad_index
 
+    @property
+    def first_position(self) -> int:
+        """The position id of the first token of a text."""
+        return 0
+
+    @property
+    def padding_position(self) -> int:
+        """The position id of padding."""
+        return 0
+
     def counted(self, input_ids: Any, mask: Any) -> Any:
         """Returns which tokens default positions count, (batch, length) boolean.
 

@@ -217,7 +217,7 @@ class GraphTokenizer(tf.Module):
             pieces: int32 (batch, None).
             rows: int (some,): which text each of `places` is in.
         """
-        before, _ = self._around_text
+        before, _ = self.around_text
         if self._lengths.truncation_side == "right":
             return places + before
         cut = tf.cast(pieces.row_lengths(), tf.int32) + self.framing.size(pair=False) - inputs.lengths
@@ -225,11 +225,11 @@ class GraphTokenizer(tf.Module):
 
     def are_kept(self, inputs: Inputs, places: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Says which of the `places` of single texts are in their rows: boolean (some,)."""
-        before, after = self._around_text
+        before, after = self.around_text
         return (places >= before) & (places < tf.gather(inputs.lengths - after, rows))
 
     @property
-    def _around_text(self) -> tuple[int, int]:
+    def around_text(self) -> tuple[int, int]:
         """How many special tokens stand before and after a single text."""
         layout = [part for part, _ in self.framing.layout(pair=False)]
         before = layout.index(FIRST_TEXT)
