@@ -59,7 +59,7 @@ def export_model(
     | multiple choice | `choices` | `text` (n,), `choices` (n, choices), `num_choices` (n,) | `choice`, `score` (n,), |
     | | | | `scores` (n, choices) |
     | language modeling, not causal | `fill_mask` | `text` (n,) | `tokens`, `ids`, `scores` (n, masks, top_k) |
-    | causal language modeling | `generate` | `text` (n,), of draws `seed` (n,) | `texts`, `lengths`, of beams `scores` |
+    | causal language modeling | `generate` | `text` (n,), for draws `seed` | `texts`, `lengths`, of beams `scores` |
     | | | | (n, texts), `ids` (n, texts, new) |
     | | `generate_ids` | `input_ids`, `langs` (n, length), `lengths` (n,), `seed` | the same without `texts` |
     | no head | `text` | `text` (n,) | `embedding` (n, dim) |
