@@ -44,7 +44,7 @@ LATE = {("models/pretrained.py", "export")}
 
 # Elsewhere TensorFlow comes through `backend`.
 TENSORFLOW = (
-    *("backend.py", "layers/own_gradients.py", "models/fused_updates.py"),
+    *("backend.py", "layers/fused_normalization.py", "layers/own_gradients.py", "models/fused_updates.py"),
     *("tokenizers/in_graph", "data/", "export/", "serve/"),
 )
 

@@ -25,7 +25,7 @@ from tfxlm.serve import BatchingParameters, Server
 from tfxlm.serve.servable import Servable
 
 # A client that does not try again by itself, where it could.
-ONCE: dict[str, Any] = {}
+ONCE: dict[str, Any] = {"retry": None}
 
 
 def make(folder: Path | str, **options: Any) -> Server:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import keras
 from keras import ops
 
 from tfxlm.backend import check_range
@@ -16,6 +15,7 @@ from tfxlm.layers import (
     CacheStep,
     EmbeddingTable,
     KeyValueCache,
+    Layer,
     TransformerEmbeddings,
     TransformerEncoder,
     attention_bias,
@@ -26,7 +26,7 @@ from tfxlm.layers import (
 )
 
 
-class Backbone(keras.layers.Layer):
+class Backbone(Layer):
     """Embeddings and encoder. A family says what they are made of, and what is looked up for a token.
 
     Args:
@@ -87,6 +87,16 @@ class Backbone(keras.layers.Layer):
     def padding_id(self) -> int | None:
         """The id that is padding where nothing else says what is; None for none."""
         return self.config.pad_index
+
+    @property
+    def first_position(self) -> int:
+        """The position id of the first token of a text."""
+        return 0
+
+    @property
+    def padding_position(self) -> int:
+        """The position id of padding."""
+        return 0
 
     def counted(self, input_ids: Any, mask: Any) -> Any:
         """Returns which tokens default positions count, (batch, length) boolean.

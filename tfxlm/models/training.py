@@ -146,6 +146,7 @@ class OwnLossModel(keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains; see `keras.Model.fit`. Labels may be y, or among the inputs."""
+        self._build_optimizer()
         return super().fit(**self._arranged(keras.Model.fit, args, kwargs))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
@@ -154,6 +155,7 @@ class OwnLossModel(keras.Model):
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Trains on a batch; see `keras.Model.train_on_batch`. Labels may be y, or among the inputs."""
+        self._build_optimizer()
         return super().train_on_batch(**self._arranged(keras.Model.train_on_batch, args, kwargs))
 
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
@@ -173,6 +175,13 @@ class OwnLossModel(keras.Model):
         for index, state in enumerate(self._random_states):
             if f"random_{index}" in keys:
                 state.assign(store[f"random_{index}"])
+
+    def _build_optimizer(self) -> None:
+        """Creates the optimizer's variables; Keras does within the first step, whose graph is then made twice."""
+        optimizer = self.optimizer if self.compiled else None
+        # Under a strategy Keras does it before the first step, too.
+        if IS_TENSORFLOW and self._distribute_strategy is None and optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # Keras would take the mean of the replicas' batches, which fails where they have different numbers of rows.

@@ -26,6 +26,7 @@ from tfxlm.layers import (
 from tfxlm.models.backbone import Backbone
 from tfxlm.models.backbone_model import BackboneModel
 from tfxlm.models.batches import Labels
+from tfxlm.models.decoding import MaskReading, Reading
 from tfxlm.models.outputs import ModelOutput, TFBaseModelOutput, TFXLMWithLMHeadModelOutput
 from tfxlm.models.tasks import LanguageModeling
 
@@ -248,6 +249,10 @@ class TFXLMWithLMHeadModel(LanguageModeling, TFXLMPreTrainedModel):
             )
         else:
             self.pred_layer = TiedProjection(config.vocab_size, **options)
+
+    def reading(self, most: int, hf_compat: bool = False) -> Reading:
+        """Returns how the model reads texts token by token; see `Generating`."""
+        return MaskReading(self, most) if hf_compat else super().reading(most)
 
     def token_logits(self, hidden_states: Any) -> Any:
         """(batch, P, dim) -> (batch, P, vocab_size)."""

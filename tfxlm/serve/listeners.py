@@ -14,6 +14,9 @@ from tfxlm.serve.ssl_config import SSLConfig
 
 _START_POLL_SECONDS = 0.01
 
+# Longer than clients keep idle connections: who closes one must not be the server, while a request is on its way.
+_KEEP_ALIVE_SECONDS = 75
+
 # How many connections may wait to be accepted.
 _BACKLOG = 2048
 
@@ -44,7 +47,15 @@ class RestListener:
 
     def __init__(self, app: Starlette, host: str, port: int, tls: SSLConfig | None) -> None:
         self._host, self._port = host, port
-        config = uvicorn.Config(app, lifespan="off", access_log=False, log_config=None, ws="none", server_header=False)
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            ws="none",
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        )
         config.load()
         # uvicorn makes a context of files only; ours is made of text.
         config.ssl = None if tls is None else tls.context()
