@@ -14,6 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfxlm.client.casting import check_names, find_signature
 from tfxlm.client.metadata import Signature, VersionStatus, callable_signatures, describe_shape
 from tfxlm.errors import ExportError, InputError, ServingError
+from tfxlm.serve.gradients import forget_loaded_gradients
 from tfxlm.serve.graph_errors import clean_message, graph_error
 from tfxlm.serve.warmup import replay_warmup
 
@@ -57,6 +58,7 @@ class Servable:
             self._signatures = callable_signatures(self.signature_defs)
             bring_operations(self.path / SAVED_MODEL_FILE)
             self._loaded = tf.saved_model.load(str(self.path))
+            forget_loaded_gradients()
             missing = sorted(set(self._signatures) - set(self._loaded.signatures))
             if missing or not self._signatures:
                 raise ExportError(f"it has no signature that can be called (described but absent: {missing})")
