@@ -45,8 +45,8 @@ def main() -> None:
     places = write_corpora(data_folder(), work / "text", ntrex=True, most=options.most)
     if not tokenizer.exists():
         texts = {lang: places[lang] for lang in sorted(NTREX)}
-        made = {"size": options.vocab_size, "workers": options.workers}
-        learn_vocabulary(texts, tokenizer, case="unicode", accents="strip", **made)
+        size, workers = options.vocab_size, options.workers
+        learn_vocabulary(texts, tokenizer, case="unicode", accents="strip", size=size, workers=workers)
     if not store.exists():
         prepare_store(places, tokenizer, store, held_out=HELD_OUT, workers=options.workers)
     changes = [f"store={store}", f"output={work / 'run'}", *options.set]

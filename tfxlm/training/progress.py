@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -89,8 +90,8 @@ def _accuracy(figures: Figures) -> str:
 
 def results_table(run: Run) -> Table:
     """Makes the table at the end: what was learned from, and how well all of it is predicted."""
-    table = Table(title="Pre-training", title_justify="left")
-    names = ("objective", "batches", "predicted tokens", "perplexity", "accuracy", "of held-out text", "accuracy")
+    table = Table(title="Pre-training", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    names = ("objective", "batches", "tokens", "perplexity", "accuracy", "held out", "accuracy")
     for place, name in enumerate(names):
         table.add_column(name, justify="right" if place else "left", overflow="fold")
     for entry in run.data.entries:
