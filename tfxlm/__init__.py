@@ -71,6 +71,7 @@ _CORE = {
         "TFXLMWithLMHeadModel",
         "TFXLMWithLMHeadModelOutput",
     ),
+    "tfxlm.training": ("pretrain",),
     "tfxlm.client": ("AsyncClient", "Client"),
     "tfxlm.export": ("export_model",),
     "tfxlm.errors": ("TFXLMError",),

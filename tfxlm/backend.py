@@ -132,8 +132,14 @@ def num_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync if IS_TENSORFLOW else 1
 
 
+def has_several_workers() -> bool:
+    """Whether the active `tf.distribute` strategy is one of several processes."""
+    strategy = tf.distribute.get_strategy() if IS_TENSORFLOW else None
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()
+
+
 def sum_over_replicas(value: Any) -> Any:
-    """Returns the sum of a tensor over the replicas of the active `tf.distribute` strategy; itself without one."""
+    """Returns the sum of a tensor, or of each in a list, over the active strategy's replicas; itself without one."""
     if num_replicas() > 1:
         context = tf.distribute.get_replica_context()
         # None outside of the replicas, where Keras traces a model to learn its shapes.

@@ -255,7 +255,7 @@ def test_what_nobody_waits_for_any_more_is_not_run(
         first = pool.submit(over_rest.predict, "tiny", CLASSIFY, timeout=60)
         held.wait_for(1)
         for client in (over_rest, over_grpc):
-            with pytest.raises(ServingError, match=r"not answered? within") as caught:
+            with pytest.raises(ServingError, match=r"not answer(ed)? within") as caught:
                 client.predict("tiny", {"x": [1.0]}, signature_name="half_plus_three", timeout=0.2)
             assert caught.value.code == "DEADLINE_EXCEEDED"
         wait_until(lambda: in_progress(server) == 1)

@@ -37,6 +37,7 @@ class Backbone(Layer):
         The inputs of a model without a head, as int32 and float tensors. With `past_key_values` they are those of the
         new tokens only, and attentions are (batch, heads, new, max_length).
         needs: boolean (batch, length), positions that are computed though they are padding.
+        causal: (batch,), not zero for rows that attend as in a causal model; in one, all do.
         positions_to_keep: int32 (batch, P), the only positions whose last hidden states are returned, (batch, P, dim).
 
     Returns:
@@ -160,6 +161,7 @@ class Backbone(Layer):
         encoder_attention_mask: Any = None,
         cache_position: Any = None,
         needs: Any = None,
+        causal: Any = None,
         positions_to_keep: Any = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -199,7 +201,7 @@ class Backbone(Layer):
         encoded = self.encoder(
             x,
             rows=rows,
-            bias=attention_bias(keys, causal=self.config.is_causal, queries=places),
+            bias=attention_bias(keys, causal=self.config.is_causal or causal, queries=places),
             head_mask=head_mask,
             pasts=None if step is None else step.pasts,
             places=places,

@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.backend import IS_TENSORFLOW, num_replicas, shared_evenly, sum_over_replicas, with_mask
+from tfxlm.backend import (
+    IS_TENSORFLOW,
+    has_several_workers,
+    num_replicas,
+    shared_evenly,
+    sum_over_replicas,
+    with_mask,
+)
 from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, is_integer
 from tfxlm.layers import KeyValueCache
@@ -133,7 +140,9 @@ class OwnLossModel(keras.Model):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Updates and returns the compiled metrics of the main outputs."""
-        return super().compute_metrics(x, *self._paired(x, y, y_pred, sample_weight))
+        results = super().compute_metrics(x, *self._paired(x, y, y_pred, sample_weight))
+        # Of several workers Keras takes the mean over the first axis of what each of them returns.
+        return {name: value[None] for name, value in results.items()} if has_several_workers() else results
 
     def predict_step(self, *args: Any) -> Any:
         """Predicts without labels: a loss in the outputs has no batch axis to put batches together on."""
