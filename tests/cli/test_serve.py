@@ -180,10 +180,19 @@ def test_a_model_that_is_not_there_is_one_line_and_status_1(tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+STAND_IN = """#!/bin/sh
+for word in "$@"; do
+  echo "$word"
+  case "$word" in --model_config_file=*) cat "${word#*=}" ;; esac
+done
+exit 7
+"""
+
+
 def stock(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Runs it with a `tensorflow_model_server` that tells what it is given."""
     program = folder / "tensorflow_model_server"
-    program.write_text('#!/bin/sh\nfor word in "$@"; do echo "$word"; done\ncat "${1#*=}" 2>/dev/null\nexit 7\n')
+    program.write_text(STAND_IN)
     program.chmod(0o755)
     command = [sys.executable, "-m", "tfxlm.cli", "serve", "--stock", *map(str, arguments)]
     environment = {**ENVIRONMENT, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}

@@ -24,6 +24,7 @@ from tests.serve.tiny_models import TinyModel, write_methods
 from tfxlm.errors import ExportError
 from tfxlm.serve import Server
 from tfxlm.serve.servable import Servable
+from tfxlm.serve.warmup import replay_warmup
 
 
 @pytest.fixture(scope="module")
@@ -223,9 +224,9 @@ def test_warmup_requests_of_all_kinds(tmp_path: Path, monkeypatch: pytest.Monkey
         return predict(servable, signature, inputs)
 
     monkeypatch.setattr(Servable, "predict", noted)
-    Servable("tiny", 1, folder).load()
+    Servable("tiny", 1, folder).load(replay_warmup)
     assert asked == ["classes", "values", "values"]
     (folder / "assets.extra" / "tf_serving_warmup_requests").unlink()
     write_warmup_logs(folder, prediction_log_pb2.PredictionLog(regress_log={"request": {}}))
     with pytest.raises(ExportError, match="no signature 'serving_default'"):
-        Servable("tiny", 1, folder).load()
+        Servable("tiny", 1, folder).load(replay_warmup)

@@ -16,6 +16,7 @@ from tfxlm.errors import ExportError, ServingError
 from tfxlm.serve.model_config import ALL, ServedModel, VersionPolicy
 from tfxlm.serve.models import ModelManager, version_folders
 from tfxlm.serve.servable import Servable
+from tfxlm.serve.warmup import replay_warmup
 
 
 def test_version_folders_are_whole_numbers(tiny_folder: Path) -> None:
@@ -38,7 +39,7 @@ def test_the_newest_version_is_the_highest_number_not_the_last_name(tiny_folder:
 def test_states_of_a_version(tiny_folder: Path) -> None:
     servable = Servable("tiny", 10, tiny_folder / "10")
     assert servable.status.state == "START"
-    servable.load()
+    servable.load(replay_warmup)
     assert servable.status.state == "AVAILABLE"
     servable.unload()
     assert servable.status.state == "END"
@@ -46,7 +47,7 @@ def test_states_of_a_version(tiny_folder: Path) -> None:
 
 def test_calling_an_unloaded_version(tiny_folder: Path) -> None:
     servable = Servable("tiny", 10, tiny_folder / "10")
-    servable.load()
+    servable.load(replay_warmup)
     servable.unload()
     with pytest.raises(ServingError, match="Model 'tiny' version 10 is not available; its state is END") as caught:
         servable.predict("half_plus_three", {"x": np.zeros(1, np.float32)})
@@ -56,7 +57,7 @@ def test_calling_an_unloaded_version(tiny_folder: Path) -> None:
 def test_a_version_that_cannot_be_loaded_keeps_the_reason(tmp_path: Path) -> None:
     servable = Servable("tiny", 1, tmp_path)
     with pytest.raises(ExportError, match=r"saved_model\.pb is missing"):
-        servable.load()
+        servable.load(replay_warmup)
     assert servable.status.state == "END"
     assert (servable.status.error_code, servable.status.error_message) == ("DATA_LOSS", "saved_model.pb is missing")
 
@@ -66,7 +67,7 @@ def test_a_graph_without_the_tag_for_serving(tmp_path: Path) -> None:
     saved_model.meta_graphs.add().meta_info_def.tags.append("train")
     (tmp_path / "saved_model.pb").write_bytes(saved_model.SerializeToString())
     with pytest.raises(ExportError, match=r"saved_model\.pb holds no graph with the tag 'serve'\. Export the model"):
-        Servable("tiny", 1, tmp_path).load()
+        Servable("tiny", 1, tmp_path).load(replay_warmup)
 
 
 def write_warmup_logs(folder: Path, *logs: prediction_log_pb2.PredictionLog) -> None:
@@ -99,7 +100,7 @@ def test_warmup_requests_are_replayed_before_a_version_answers(tmp_path: Path, m
     monkeypatch.setattr(Servable, "predict", noted)
     folder = save_plus_model(tmp_path / "1", 1)
     write_warmup(folder, warmup_request(x=[1, 2]), warmup_request(x=[5]))
-    Servable("plus", 1, folder).load()
+    Servable("plus", 1, folder).load(replay_warmup)
     assert replayed == [("LOADING", "serving_default", [2, 3]), ("LOADING", "serving_default", [6])]
 
 
@@ -108,7 +109,7 @@ def test_a_version_that_cannot_answer_its_warmup_requests(tmp_path: Path) -> Non
     write_warmup(folder, warmup_request(z=[1]))
     servable = Servable("plus", 1, folder)
     with pytest.raises(ExportError, match=r"Model 'plus' version 1 in .* cannot be loaded: The inputs do not fit sign"):
-        servable.load()
+        servable.load(replay_warmup)
     assert servable.status.state == "END"
 
 

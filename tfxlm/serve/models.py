@@ -14,6 +14,7 @@ from tfxlm.client.transport import ModelRef
 from tfxlm.errors import ExportError, ServingError
 from tfxlm.serve.model_config import ServedModel
 from tfxlm.serve.servable import SAVED_MODEL_FILE, Servable
+from tfxlm.serve.warmup import replay_warmup
 
 _LOG = logging.getLogger("tfxlm.serve")
 
@@ -278,7 +279,7 @@ class ModelManager:
         with self._lock:
             self._servables[name][version] = servable
         try:
-            servable.load()
+            servable.load(replay_warmup)
         except ExportError as error:
             self._failed[folder] = likeness, error
             return error

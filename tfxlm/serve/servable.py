@@ -1,8 +1,10 @@
 """One version of one model: a loaded SavedModel and its state."""
 
+from __future__ import annotations
+
 import importlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ from tfxlm.client.metadata import Signature, VersionStatus, callable_signatures,
 from tfxlm.errors import ExportError, InputError, ServingError
 from tfxlm.serve.gradients import forget_loaded_gradients
 from tfxlm.serve.graph_errors import clean_message, graph_error
-from tfxlm.serve.warmup import replay_warmup
 
 SAVED_MODEL_FILE = "saved_model.pb"
 
@@ -45,8 +46,11 @@ class Servable:
     def __str__(self) -> str:
         return f"Model {self.name!r} version {self.version}"
 
-    def load(self) -> None:
-        """Reads the SavedModel, replays its warm-up requests, and makes the version available.
+    def load(self, warm_up: Callable[[Servable], None]) -> None:
+        """Reads the SavedModel, warms it up, and makes the version available.
+
+        Args:
+            warm_up: asks it what it is warmed up with.
 
         Raises:
             ExportError: the SavedModel is missing or corrupt, has no signature, or cannot answer its warm-up requests;
@@ -62,7 +66,7 @@ class Servable:
             missing = sorted(set(self._signatures) - set(self._loaded.signatures))
             if missing or not self._signatures:
                 raise ExportError(f"it has no signature that can be called (described but absent: {missing})")
-            replay_warmup(self)
+            warm_up(self)
         # Whatever a damaged file makes the loader raise, the caller needs the folder and the way out.
         except Exception as error:
             reason = clean_message(str(error)).rstrip(".")
