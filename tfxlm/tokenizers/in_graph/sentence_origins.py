@@ -148,8 +148,8 @@ def reason_against(model: SentencePieces) -> str | None:
     """Says why the places of a model's pieces cannot be found in a graph; None where they can."""
     if not model.is_plain:
         return "the SentencePiece model has pieces that are no plain text, such as bytes"
-    known = set(model.names)
-    names = [name for index, name in enumerate(model.names) if index in model.normal]
+    known, normal = set(model.names), model.normal
+    names = [name for index, name in enumerate(model.names) if index in normal]
     if any(char not in known for name in names for char in name):
         return "the SentencePiece model has pieces whose characters are no pieces"
     return None
