@@ -138,7 +138,11 @@ def test_every_block_runs(reader: Reader) -> None:
     (answer,) = reader.answers
     assert set(answer["outputs"]) == {"label", "score", "scores"}
     assert len(answer["outputs"]["label"]) == 2
-    made = {"whole.keras", "small.keras", "converted", "saved", "exported", "request.json", "tiny"}
+    made = {"whole.keras", "small.keras", "converted", "saved", "exported", "request.json", "tiny"} | {
+        "texts",
+        "store",
+        "pretrained",
+    }
     assert {path.name for path in Path().iterdir()} == {"examples", *made}
 
 

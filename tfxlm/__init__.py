@@ -37,6 +37,7 @@ _CORE = {
         "TFBaseModelOutput",
         "TFBaseModelOutputWithPoolingAndCrossAttentions",
         "TFCausalLMOutputWithCrossAttentions",
+        "TFGenerateOutput",
         "TFMaskedLMOutput",
         "TFMultipleChoiceModelOutput",
         "TFPreTrainedModel",
@@ -70,7 +71,8 @@ _CORE = {
         "TFXLMWithLMHeadModel",
         "TFXLMWithLMHeadModelOutput",
     ),
-    "tfxlm.client": ("Client",),
+    "tfxlm.training": ("pretrain",),
+    "tfxlm.client": ("AsyncClient", "Client"),
     "tfxlm.export": ("export_model",),
     "tfxlm.errors": ("TFXLMError",),
 }

@@ -77,6 +77,10 @@ class OutputExistsError(TFXLMError, FileExistsError):
     """A file or folder that should be written exists already."""
 
 
+class TrainingError(TFXLMError, ArithmeticError):
+    """A training cannot go on: its loss or gradient is not finite."""
+
+
 class ExportError(TFXLMError, RuntimeError):
     """An export could not be written, or its reloaded copy does not answer as the model does."""
 
@@ -86,11 +90,17 @@ class ServingError(TFXLMError, RuntimeError):
 
     Attributes:
         code: name of the canonical status code, for example ``"INVALID_ARGUMENT"``.
+        is_transient: whether the same request may well succeed later: the server is busy, starting, or out of reach.
+        retry_after: seconds after which the server asks to be tried again, None where it does not say.
     """
 
-    def __init__(self, message: str, code: str = "UNKNOWN") -> None:
+    def __init__(
+        self, message: str, code: str = "UNKNOWN", *, is_transient: bool = False, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.is_transient = is_transient
+        self.retry_after = retry_after
 
 
 class MissingDependencyError(TFXLMError, ImportError):

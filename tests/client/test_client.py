@@ -1,5 +1,7 @@
 """The client against a live server, over each transport."""
 
+import asyncio
+import inspect
 import socket
 from typing import Any
 
@@ -7,7 +9,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tfxlm.client import Client, ModelMetadata, VersionStatus
+from tfxlm.client import AsyncClient, Client, ModelMetadata, VersionStatus
+from tfxlm.client.calls import GetMetadata, Predict
+from tfxlm.client.rest import RestTransport
 from tfxlm.errors import InputError, ServingError
 from tfxlm.serve import Server
 
@@ -147,15 +151,15 @@ def test_errors_of_the_graph(client: Client) -> None:
 
 def test_metadata_is_asked_for_once_and_again_before_a_refusal(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
+    send = RestTransport.send
+    monkeypatch.setattr(RestTransport, "send", lambda link, call, _: asked.append(type(call)) or send(link, call, _))
     with Client(rest=server.rest_url) as client:
-        ask = client.metadata
-        monkeypatch.setattr(client, "metadata", lambda *args, **options: asked.append(args) or ask(*args, **options))
         for _ in range(3):
             client.predict("tiny", IDS)
-        assert asked == [("tiny",)]
+        assert asked == [GetMetadata, Predict, Predict, Predict]
         with pytest.raises(InputError, match="no signature 'newer'"):
             client.predict("tiny", IDS, signature_name="newer")
-        assert len(asked) == 2
+        assert asked[4:] == [GetMetadata]
 
 
 def test_grpc_first_and_rest_when_grpc_is_not_there(server: Server, unused_address: str) -> None:
@@ -163,3 +167,25 @@ def test_grpc_first_and_rest_when_grpc_is_not_there(server: Server, unused_addre
         assert client.predict("tiny", {"x": [1.0]}, signature_name="half_plus_three")["y"].tolist() == [3.5]
     with Client(rest=f"http://{unused_address}", grpc=server.grpc_address) as client:
         assert client.predict("tiny", {"x": [1.0]}, signature_name="half_plus_three")["y"].tolist() == [3.5]
+
+
+def test_both_clients_have_the_same_methods_and_say_what_they_give() -> None:
+    for name in ("predict", "classify", "regress", "multi_inference", "reload_config", "classify_text", "embed"):
+        waiting, awaited = getattr(Client, name), getattr(AsyncClient, name)
+        assert waiting.__name__ == name
+        assert waiting.__doc__ == awaited.__doc__
+        assert "Returns:" in waiting.__doc__ or "Raises:" in waiting.__doc__
+        assert inspect.signature(waiting) == inspect.signature(awaited)
+        assert inspect.iscoroutinefunction(awaited)
+        assert not inspect.iscoroutinefunction(waiting)
+    assert inspect.signature(Client.status).return_annotation == tuple[VersionStatus, ...]
+
+
+def test_many_calls_are_under_way_at_once(server: Server) -> None:
+    async def ask(**address: str) -> list[float]:
+        async with AsyncClient(**address) as client:
+            calls = (client.predict("tiny", {"x": [x]}, signature_name="half_plus_three") for x in range(20))
+            return [outputs["y"][0] for outputs in await asyncio.gather(*calls)]
+
+    for address in ({"rest": server.rest_url}, {"grpc": server.grpc_address}):
+        assert asyncio.run(ask(**address)) == [3 + x / 2 for x in range(20)]

@@ -11,11 +11,12 @@ import grpc
 import pytest
 
 from tfxlm.client import Client
+from tfxlm.client.calls import ModelRef, Predict
 from tfxlm.client.codes import HTTP_STATUS, code_of_http_status
 from tfxlm.client.grpc_transport import GrpcTransport
 from tfxlm.client.messages import ERROR_CODES
 from tfxlm.client.metadata import Signature
-from tfxlm.client.transport import ModelRef
+from tfxlm.client.retries import Deadline
 from tfxlm.errors import InputError, ServingError
 
 TRANSPORTS = pytest.mark.parametrize("transport", ["rest", "grpc"])
@@ -100,7 +101,7 @@ def odd() -> Iterator[Client]:
         ("status", "moved", "UNKNOWN", r"HTTP status 302"),
         ("status", "broken", "UNAVAILABLE", r"HTTP status 502: <html>bad gateway"),
         ("status", "denied", "PERMISSION_DENIED", r"HTTP status 403: .*who are you"),
-        ("metadata", "fields", "UNKNOWN", r"the metadata lack 'metadata'"),
+        ("metadata", "fields", "UNKNOWN", r"the answer to GetMetadata cannot be read: KeyError\('metadata'\)"),
         ("metadata", "types", "UNKNOWN", r"is not TensorFlow Serving's REST interface"),
     ],
 )
@@ -130,19 +131,19 @@ def odd_grpc() -> Iterator[str]:
 
 
 def test_a_grpc_server_that_is_something_else(odd_grpc: str) -> None:
-    message = rf"^The metadata from {odd_grpc} hold no signatures\.$"
+    message = rf"^The answer from {odd_grpc} cannot be read: the metadata hold no signatures$"
     with Client(grpc=odd_grpc) as client, pytest.raises(ServingError, match=message) as caught:
         client.metadata("tiny")
     assert caught.value.code == "UNKNOWN"
     transport = GrpcTransport(odd_grpc)
     with pytest.raises(ServingError, match=r"^gRPC status ABORTED$") as caught:
-        transport.predict(ModelRef("tiny"), "serving_default", Signature({}, {}), {}, timeout=10)
+        transport.send(Predict(ModelRef("tiny"), "serving_default", Signature({}, {}), {}), Deadline.after(10))
     assert caught.value.code == "ABORTED"
     transport.close()
 
 
 def test_answers_that_do_not_fit_the_signature(odd: Client) -> None:
-    with pytest.raises(ServingError, match=r"the outputs do not fit the signature") as caught:
+    with pytest.raises(ServingError, match=r"the answer to Predict cannot be read: KeyError") as caught:
         odd.predict("bare", {})
     assert caught.value.code == "UNKNOWN"
 

@@ -7,9 +7,12 @@ import sys
 from tfxlm.serve import Server
 
 SCRIPT = """
+import asyncio
 import sys
 
-from tfxlm.client import Client
+from tfxlm.client import AsyncClient, Client
+
+assert "tfxlm.tokenizers" not in sys.modules  # only texts in some languages need it
 
 rest, grpc = sys.argv[1:]
 for options in ({"rest": rest}, {"grpc": grpc}):
@@ -21,6 +24,30 @@ for options in ({"rest": rest}, {"grpc": grpc}):
             client.predict("tiny", {"input_ids": [[1, 99]], "lengths": [2], "langs": [[0, 1]]})
         except Exception as error:
             assert error.code == "INVALID_ARGUMENT", error
+        for call in (client.classify, client.regress):
+            try:
+                call("tiny", [{"x": 1.0}])
+            except Exception as error:
+                assert error.code != "UNKNOWN", error
+
+
+async def embed():
+    async with AsyncClient(grpc=grpc) as client:
+        return await client.embed("texts", "ab")
+
+
+assert asyncio.run(embed()).tolist() == [2, 2.5, 0]
+
+from tfxlm.tokenizers import XLMTokenizer
+from tfxlm.tokenizers.segmenters import SEGMENTERS
+
+vocabulary = {"<s>": 0, "</s>": 1, "<pad>": 2, "<unk>": 3, **{f"<special{i}>": 4 + i for i in range(10)}}
+tokenizer = XLMTokenizer(vocabulary, [], lang2id={"zh": 0, "th": 1})
+with Client(grpc=grpc) as client:
+    for lang, text in (("zh", "今天天气很好"), ("th", "วันนี้")):
+        words = client.label_text("texts", text, lang=lang, tokenizer=tokenizer)
+        assert [one.word for one in words] == SEGMENTERS[lang].load()(text), words
+
 heavy = sorted(
     name for name in sys.modules
     if name.split(".")[0] in ("tensorflow", "tensorflow_serving", "keras", "torch", "starlette")

@@ -15,6 +15,7 @@ from tfxlm.cli.convert import convert
 from tfxlm.cli.inspect import inspect
 from tfxlm.cli.learn_vocab import learn_vocab
 from tfxlm.cli.prepare import prepare
+from tfxlm.cli.pretrain import pretrain
 from tfxlm.cli.text import CleanFormatter, clean
 from tfxlm.errors import TFXLMError
 
@@ -31,6 +32,7 @@ app.command()(inspect)
 app.command()(convert)
 app.command()(learn_vocab)
 app.command()(prepare)
+app.command()(pretrain)
 
 
 def _print_version(wanted: bool) -> None:

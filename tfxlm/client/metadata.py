@@ -70,6 +70,11 @@ _STATE_NAMES = {number: name for name, number in MODEL_STATES.items()}
 _CODE_NAMES = {number: name for name, number in ERROR_CODES.items()}
 
 
+def code_name(number: int) -> str:
+    """Returns the name of a canonical status code."""
+    return _CODE_NAMES.get(number, "UNKNOWN")
+
+
 def describe_shape(shape: tuple[int | None, ...] | None) -> str:
     """Writes a shape for a message: `shape (any, 3)`, `any shape`."""
     if shape is None:
@@ -113,7 +118,7 @@ def version_statuses(response: Any) -> tuple[VersionStatus, ...]:
         VersionStatus(
             version=entry.version,
             state=_STATE_NAMES.get(entry.state, "UNKNOWN"),
-            error_code=_CODE_NAMES.get(entry.status.error_code, "UNKNOWN"),
+            error_code=code_name(entry.status.error_code),
             error_message=entry.status.error_message,
         )
         for entry in response.model_version_status

@@ -124,6 +124,15 @@ class PretrainingData:
         entry = self.entries[int(self._choices(step, step + 1)[0])]
         return entry.objective, entry.name
 
+    def batches_of(self, steps: int) -> list[int]:
+        """Returns how many of the first steps are of each of `entries`."""
+        return [self._count(choice, steps) for choice in range(len(self.entries))]
+
+    @property
+    def rows_of_an_epoch(self) -> list[int]:
+        """How many rows each of `entries` has before any comes again."""
+        return [rows.count for rows in self._rows]
+
     def dataset(
         self, first_step: int = 0, steps: int | None = None, shard: tuple[int, int] = (0, 1)
     ) -> tf.data.Dataset:

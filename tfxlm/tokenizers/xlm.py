@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from tfxlm import files
 from tfxlm.configs.corrections import correct_letters
 from tfxlm.errors import InputError
-from tfxlm.tokenizers import arguments, bpe_files, detokenize, originals, storage
+from tfxlm.tokenizers import arguments, bpe_files, originals, storage
 from tfxlm.tokenizers.alignment import AlignedText, covered
 from tfxlm.tokenizers.base import Tokenizer
 from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder, Merge
@@ -81,6 +81,7 @@ class XLMTokenizer(Tokenizer):
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("xlm",)
+    space: ClassVar[str] = END_OF_WORD
     vocabulary_files: ClassVar[storage.Choices] = ({"vocab_file": "vocab.json", "merges_file": "merges.txt"},)
     pretraining: ClassVar[templates.Pretraining] = templates.XLM_PRETRAINING
 
@@ -266,10 +267,6 @@ class XLMTokenizer(Tokenizer):
             lang_ids = [self.languages.id_of(str(code)) for code in langs]
             encoding["langs"] = [lang_ids[segment] for segment in frame.segments(*sizes)]
         return encoding
-
-    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """Joins tokens to a text, words separated by spaces."""
-        return detokenize.join_pieces(tokens, END_OF_WORD)
 
     def save_vocabulary(
         self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None

@@ -13,16 +13,16 @@ from typing import Any
 from tfxlm import presets
 from tfxlm.checkpoints import Checkpoint, NameMap, find_weights, open_checkpoint
 from tfxlm.checkpoints.maps.families import NAME_MAPS
-from tfxlm.checkpoints.name_map import BACKBONE
 from tfxlm.checkpoints.remote import fetched_headers
 from tfxlm.configs import AutoConfig, PreTrainedConfig
 from tfxlm.configs.families import FAMILIES, family_of
 from tfxlm.configs.hub_options import pop_hub_options
 from tfxlm.errors import ArgumentError, CheckpointNotFoundError, ConfigError, CorruptFileError, TFXLMError
+from tfxlm.inspection.heads import Heads
+from tfxlm.inspection.shapes import backbone_shapes
+from tfxlm.inspection.texts import some
 from tfxlm.tokenizers import AutoTokenizer
 
-# Of a kind, in a message.
-_MOST_LISTED = 3
 # Fields of the configuration that say how large a model is and how it works, by the names that all families have.
 _SHOWN = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "max_position_embeddings"),
@@ -44,6 +44,9 @@ class Inspection:
         released: the released checkpoint that it is by name and sizes, or "".
         architectures: names of the classes that it was saved from.
         config: fields of the configuration that say how large the model is and how it works.
+        heads: how many tensors there are of each head, by what messages call it.
+        loads_as: classes for which the file has all that they need and nothing else; those that would leave a head in
+            the file unused, or start one afresh, are not among them.
         tensors: how many there are.
         parameters: numbers in them; those that are there under two names count once.
         size: bytes of the numbers.
@@ -64,6 +67,8 @@ class Inspection:
     released: str
     architectures: tuple[str, ...]
     config: Mapping[str, Any]
+    heads: Mapping[str, int]
+    loads_as: tuple[str, ...]
     tensors: int
     parameters: int
     size: int
@@ -120,8 +125,15 @@ def inspect_checkpoint(
         config = _config(source, wanted, problems)
         released = presets.find(source, {} if config is None else config.to_dict())
         notes = [*(origin.notes if origin else ()), *_corrections(released, config)]
+        heads: Heads | None = None
         if config is not None:
-            problems += _disagreements(checkpoint, config, NAME_MAPS[config.model_type])
+            name_map = NAME_MAPS[config.model_type]
+            disagreements = list(_disagreements(checkpoint, config, name_map))
+            shapes = {name_map.full_name(name): checkpoint.info(name).shape for name in checkpoint}
+            heads = Heads(shapes, config, name_map)
+            lacking = [name for name in config.architectures or () if not heads.has_head_of(name)]
+            notes += [f"saved from {name}, and the file does not have all of its head" for name in lacking]
+            problems += [*disagreements, *heads.problems()]
         dtypes: Counter[str] = Counter()
         parameters = 0
         for name in _apart(checkpoint, config):
@@ -138,6 +150,9 @@ def inspect_checkpoint(
             released=released.name if released else "",
             architectures=tuple((config.architectures if config else None) or ()),
             config={name: getattr(config, name) for name in _SHOWN if hasattr(config, name)},
+            heads=heads.tensors if heads else {},
+            # Without a body, none of them does.
+            loads_as=tuple(f"TF{name}" for name in heads.classes()) if heads and not disagreements else (),
             tensors=len(checkpoint),
             parameters=parameters,
             size=sum(dtypes.values()),
@@ -185,7 +200,7 @@ def _disagreements(checkpoint: Checkpoint, config: PreTrainedConfig, name_map: N
         and name_map.full_name(name) not in name_map.tied
     ]
     if unknown:
-        yield f"{len(unknown)} tensors are not of {FAMILIES[config.model_type]} models: {_some(unknown)}"
+        yield f"{len(unknown)} tensors are not of {FAMILIES[config.model_type]} models: {some(unknown)}"
     names = {name_map.full_name(name): name for name in checkpoint}
     words = next((names[name] for name in _WORDS if name in names), None)
     expected = (config.vocab_size, config.hidden_size)
@@ -206,55 +221,14 @@ def _disagreements(checkpoint: Checkpoint, config: PreTrainedConfig, name_map: N
     }
     missing = [name for name in shapes if name not in names]
     if missing:
-        yield f"{len(missing)} tensors are missing: {_some(missing)}"
+        yield f"{len(missing)} tensors are missing: {some(missing)}"
     others = [
         f"{name} {found} instead of {shape}"
         for name, shape in shapes.items()
         if name in names and (found := checkpoint.info(names[name]).shape) != shape
     ]
     if others:
-        yield f"{len(others)} tensors have other shapes than by the configuration: {_some(others)}"
-
-
-def backbone_shapes(config: PreTrainedConfig, name_map: NameMap, layers: int) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of the tensors that every model of a configuration has, without making one.
-
-    Args:
-        config: the configuration.
-        name_map: of its family.
-        layers: how many layers to count. Of those with pruned heads, attention is left out.
-
-    Returns:
-        The shapes in files by full name.
-    """
-    dim = config.hidden_size
-    wide = getattr(config, "intermediate_size", 4 * dim)  # XLM has no setting for it
-    pruned = {int(layer) for layer in getattr(config, "pruned_heads", None) or ()}
-    rows = {
-        "word": config.vocab_size,
-        "position": config.max_position_embeddings,
-        "token_type": getattr(config, "type_vocab_size", 0),
-        "lang": config.n_langs if getattr(config, "uses_lang_embeddings", False) else 0,
-    }
-    shapes = {}
-    for rule in (rule for rule in name_map.rules if rule.part == BACKBONE):
-        *_, block, layer, kind = rule.variable.split("/")
-        if rows.get(layer) == 0:
-            continue
-        sizes = (
-            wide if (block, layer) == ("feed_forward", "output") else dim,
-            wide if layer == "intermediate" else dim,
-        )
-        shape = (rows[layer], dim) if layer in rows else sizes if kind == "kernel" else sizes[1:]
-        for index in range(layers) if "{i}" in rule.tensor else (None,):
-            if index not in pruned or block != "attention":
-                shapes[rule.tensor.replace("{i}", str(index))] = rule.transform.shape(shape)
-    return shapes
-
-
-def _some(texts: list[str]) -> str:
-    """Returns the first of some texts."""
-    return ", ".join(texts[:_MOST_LISTED]) + (", ..." if len(texts) > _MOST_LISTED else "")
+        yield f"{len(others)} tensors have other shapes than by the configuration: {some(others)}"
 
 
 def _vocabulary(
