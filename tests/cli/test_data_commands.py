@@ -15,7 +15,7 @@ from tests.data.stores import sentences, write_lines
 from tests.example_files import CHECKPOINT
 from tfxlm.cli import app
 from tfxlm.data import open_store
-from tfxlm.errors import InputError
+from tfxlm.errors import ConfigError, InputError
 
 
 def test_a_vocabulary_and_a_store(tmp_path: Path) -> None:
@@ -78,17 +78,24 @@ def test_a_configuration(tmp_path: Path) -> None:
         ("x = 1", r"has 'x', but may have corpora, tokenizer, out, held_out"),
         ("workers = 'two'", r"workers should be of type int, but is 'two'"),
         ("workers = true", r"workers should be of type int, but is True"),
-        ("corpora = 3", r"corpora should be a table of places by language"),
-        ("[corpora]\nen = [1]", r"corpora should be a table of places by language"),
-        ("= 1", r"cannot be read as TOML"),
-        ("[corpora]\nen = 'a'", r"Say the tokenizer: --tokenizer, or tokenizer = \.\.\. in a configuration"),
+        ("corpora = 3", r"corpora should be places by language, such as en: corpus\.txt\.gz"),
+        ("[corpora]\nen = [1]", r"corpora should be places by language"),
+        ("= 1", r"cannot be read: Invalid statement"),
+        ("[corpora]\nen = 'a'", r"Say the tokenizer: --tokenizer, or tokenizer in a configuration"),
     ],
 )
 def test_wrong_configurations(tmp_path: Path, content: str, message: str) -> None:
     config = tmp_path / "prepare.toml"
     config.write_text(content)
     found = call("prepare", "--config", config)
-    assert isinstance(found, InputError) and re.search(message, str(found)), found
+    assert isinstance(found, InputError | ConfigError) and re.search(message, str(found)), found
+
+
+def test_norwegian_in_yaml(tmp_path: Path) -> None:
+    config = tmp_path / "prepare.yaml"
+    config.write_text("corpora: {no: text}")
+    found = call("prepare", "--config", config)
+    assert isinstance(found, InputError) and "the language False of a corpus is no text. Put it in quotes" in str(found)
 
 
 def test_corpora_in_two_places(tmp_path: Path) -> None:
