@@ -71,6 +71,7 @@ _CORE = {
         "TFXLMWithLMHeadModel",
         "TFXLMWithLMHeadModelOutput",
     ),
+    "tfxlm.data": ("PretrainingData", "learn_vocabulary", "open_store", "prepare_store"),
     "tfxlm.training": ("pretrain",),
     "tfxlm.client": ("AsyncClient", "Client"),
     "tfxlm.export": ("export_model",),

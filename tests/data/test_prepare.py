@@ -302,3 +302,25 @@ def test_damaged_files(store: Store, tmp_path: Path) -> None:
         store.part("en", "test")
     with pytest.raises(InputError, match=r"has no 'fr'\. It has en, de, en-de"):
         store.tokens("fr")
+
+
+@pytest.mark.skipif("TFXLM_DATA" not in os.environ, reason="TFXLM_DATA is not set")
+def test_real_texts(tmp_path: Path, tokenizer: XLMTokenizer) -> None:
+    folder = Path(os.environ["TFXLM_DATA"]) / "parallel"
+    english, german = (folder / f"ntrex.{name}.txt" for name in ("eng", "deu"))
+    with gzip.open(folder / "tatoeba_anki.en-de.full.tsv.gz", "rt", encoding="utf-8", newline="\n") as lines:
+        tatoeba = [line for line, _ in zip(lines, range(1500), strict=False)]
+    (tmp_path / "pairs.tsv.gz").write_bytes(gzip.compress("".join(tatoeba).encode()))
+    corpora = {"en-de": [f"{english},{german}", str(tmp_path / "pairs.tsv.gz")], "de": str(german)}
+    made = prepare_store(corpora, tokenizer, tmp_path / "store", held_out=100)
+    report, count = made.report["en-de"], len(english.read_bytes().splitlines())
+    assert report["lines"] == count + 1500 and report["crlf"] == 2 * count and report["bad_utf8"] == 0
+    held, train = rows(made, "en-de", "held_out"), rows(made, "en-de", "train")
+    assert len(held) + len(train) + report["held_out_elsewhere"] + report["no_token"] == 2 * (count + 1500)
+    texts = [line.split("\t")[:2] for line in tatoeba[:200]]
+    expected = {(ids(tokenizer, first, "en"), ids(tokenizer, second, "de")) for first, second in texts}
+    found = {*zip(train[::2], train[1::2], strict=True), *zip(held[::2], held[1::2], strict=True)}
+    assert len(expected - found) <= report["held_out_elsewhere"]  # those alone may be missing
+    assert len(expected & found) > 150
+    assert not {*held, *rows(made, "de", "held_out")} & {*train, *rows(made, "de", "train")}
+    assert made.part("de").unknown / made.part("de").tokens < 0.001

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +11,13 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from tfxlm import files
 from tfxlm.cli.progress import bytes_done
 from tfxlm.data.prepare import prepare_store
 from tfxlm.data.readers import MAX_LINE_BYTES
 from tfxlm.data.store import SPLITS, Store, file_name
 from tfxlm.errors import InputError
 
-_MAX_CONFIG_BYTES = 1 << 20
 # What is told of a corpus beside the table, by its name in the report of the store.
 _REMARKS = {
     "bad_utf8": "lines with bytes that are no UTF-8, replaced by U+FFFD",
@@ -68,7 +67,7 @@ def prepare(
     workers: Annotated[int | None, typer.Option(help="Processes; as many as there are processors by default.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="A TOML file with these options (held_out = 1000) and a table of [corpora]."),
+        typer.Option(help="A file in YAML, TOML or JSON with these options (held_out: 1000), and corpora by language."),
     ] = None,
 ) -> None:
     """Tokenize corpora into a store for pre-training: memory-mapped numbers by language and by pair of languages.
@@ -92,7 +91,7 @@ def prepare(
     settings |= {name: value for name, value in given.items() if value is not None}
     for name in ("tokenizer", "out"):
         if name not in settings:
-            raise InputError(f"Say the {name}: --{name}, or {name} = ... in a configuration.")
+            raise InputError(f"Say the {name}: --{name}, or {name} in a configuration.")
     settings.setdefault("workers", os.cpu_count() or 1)
     with bytes_done("preparing") as progress:
         store = prepare_store(corpora or places, progress=progress, **settings)
@@ -121,11 +120,7 @@ def _table(store: Store) -> Table:
 
 def _read(path: Path) -> dict[str, Any]:
     """Reads a configuration."""
-    try:
-        with path.open("rb") as file:
-            found = tomllib.loads(file.read(_MAX_CONFIG_BYTES).decode())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"'{path}' cannot be read as TOML: {error}.") from error
+    found = files.read_settings(path)
     for name, value in found.items():
         if name == "corpora":
             _check_corpora(path, value)
@@ -139,10 +134,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_corpora(path: Path, value: Any) -> None:
-    places = value.values() if isinstance(value, dict) else [None]
-    for place in places:
+    corpora = value if isinstance(value, dict) else {"": None}
+    for name, place in corpora.items():
         listed = [place] if isinstance(place, str) else place
+        if not isinstance(name, str):  # YAML takes no, the code of Norwegian, for False
+            raise InputError(f"In '{path}' the language {name!r} of a corpus is no text. Put it in quotes.")
         if not isinstance(listed, list) or not listed or not all(isinstance(one, str) for one in listed):
             raise InputError(
-                f"In '{path}' corpora should be a table of places by language: en = 'corpus.txt.gz', or a list of them."
+                f"In '{path}' corpora should be places by language, such as en: corpus.txt.gz, or lists of them."
             )

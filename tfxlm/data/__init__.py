@@ -9,18 +9,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfxlm.data.prepare import prepare_store
     from tfxlm.data.pretraining import PretrainingData
     from tfxlm.data.special_ids import SpecialIds
     from tfxlm.data.store import Store, open_store
+    from tfxlm.data.vocabularies import learn_vocabulary
 
 _HOME = {
     "PretrainingData": "tfxlm.data.pretraining",
     "SpecialIds": "tfxlm.data.special_ids",
     "Store": "tfxlm.data.store",
+    "learn_vocabulary": "tfxlm.data.vocabularies",
     "open_store": "tfxlm.data.store",
+    "prepare_store": "tfxlm.data.prepare",
 }
 
-__all__ = ["PretrainingData", "SpecialIds", "Store", "open_store"]
+__all__ = ["PretrainingData", "SpecialIds", "Store", "learn_vocabulary", "open_store", "prepare_store"]
 
 
 def __getattr__(name: str) -> Any:

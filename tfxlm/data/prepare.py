@@ -66,6 +66,14 @@ def prepare_store(
         TokenizerError: the tokenizer cuts texts at random, or lacks tokens.
         CorruptFileError: a compressed file is damaged.
         OutputExistsError: `out` exists, or is being made by another process.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tfxlm import prepare_store
+        >>> _ = Path("en.txt").write_text("Hello world!\\nHow are you?\\n")
+        >>> store = prepare_store({"en": "en.txt"}, "examples/checkpoint", "store")
+        >>> store.starts("en").tolist(), store.part("en").tokens
+        ([0, 4, 8], 8)
     """
     if not isinstance(tokenizer, Tokenizer):
         tokenizer = AutoTokenizer.from_pretrained(tokenizer)

@@ -56,9 +56,14 @@ class PretrainingData:
         TokenizerError: another tokenizer made the store.
 
     Example:
-        >>> from tfxlm.data import PretrainingData, open_store  # doctest: +SKIP
-        >>> data = PretrainingData(open_store("store"), None, "mlm:en,de tlm:en-de", batch_size=32)  # doctest: +SKIP
-        >>> model.fit(data.dataset(first_step=0), steps_per_epoch=1000)  # doctest: +SKIP
+        >>> from pathlib import Path
+        >>> from tfxlm import PretrainingData, prepare_store
+        >>> _ = Path("en.txt").write_text("Hello world!\\nHow are you?\\n")
+        >>> store = prepare_store({"en": "en.txt"}, "examples/checkpoint", "store")
+        >>> data = PretrainingData(store, None, "mlm:en", batch_size=2, length=16)
+        >>> inputs, labels, weights = next(iter(data.dataset(first_step=100)))
+        >>> inputs["input_ids"].shape, labels.shape
+        (TensorShape([2, 16]), TensorShape([2, 3]))
 
     Source: Lample and Conneau, "Cross-lingual Language Model Pretraining" (2019).
     """

@@ -181,6 +181,15 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         CorruptFileError: the header contradicts itself or the files.
         UnsupportedFileError: it is the store of another version.
         UnsafeFileError: a file is a link that leads out of the folder.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tfxlm import open_store, prepare_store
+        >>> _ = Path("pairs.tsv").write_text("Good morning!\\tGuten Morgen!\\n")
+        >>> _ = prepare_store({"de-en": "pairs.tsv"}, "examples/checkpoint", "store")
+        >>> store = open_store("store")
+        >>> store.pairs, store.part("de-en").sentences
+        ((('de', 'en'),), 2)
     """
     path = Path(path)
     if not (path / HEADER).is_file():

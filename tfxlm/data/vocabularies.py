@@ -68,6 +68,14 @@ def learn_vocabulary(
         InputError: an option is wrong, a corpus is not there, or the texts are too few or have too many characters for
             a vocabulary of this size.
         OutputExistsError: `out` exists.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tfxlm import AutoTokenizer, learn_vocabulary
+        >>> _ = Path("en.txt").write_text("low lower lowest\\nnew newer newest\\n")
+        >>> _ = learn_vocabulary({"en": "en.txt"}, "vocabulary", size=40)
+        >>> len(AutoTokenizer.from_pretrained("vocabulary"))
+        40
     """
     if family not in FAMILIES:
         raise InputError(f"family must be one of {', '.join(map(repr, FAMILIES))}, got {family!r}.")

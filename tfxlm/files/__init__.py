@@ -5,6 +5,7 @@ Paths in, paths out: nothing here knows what a model is.
 
 from tfxlm.files.hub import inside, leads_out, resolve_folder, upload_folder
 from tfxlm.files.reading import MAX_JSON_BYTES, describe_placeholder, read_json, read_most
+from tfxlm.files.settings import parse_value, read_settings
 from tfxlm.files.writing import atomic_file, atomic_folder, make_folder, resumable_folder, work_folder, write_json
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "inside",
     "leads_out",
     "make_folder",
+    "parse_value",
     "read_json",
     "read_most",
+    "read_settings",
     "resolve_folder",
     "resumable_folder",
     "upload_folder",

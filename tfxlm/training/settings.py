@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import os
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
-
-import yaml
 
 from tfxlm.configs.checks import (
     FLAG,
@@ -26,9 +22,9 @@ from tfxlm.configs.checks import (
     is_number,
     one_of,
 )
-from tfxlm.errors import CheckpointNotFoundError, ConfigError
+from tfxlm.errors import ConfigError
+from tfxlm.files import parse_value, read_settings
 
-MAX_BYTES = 1 << 20
 SCHEDULES = ("inverse_sqrt", "linear", "cosine", "constant")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("mirrored", "multi_worker", "tpu")
@@ -54,12 +50,6 @@ NAMES: Rule = (
     (lambda value: isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)),
     "a list of texts",
 )
-_READERS: Mapping[str, Callable[[str], Any]] = {
-    ".yaml": yaml.safe_load,
-    ".yml": yaml.safe_load,
-    ".toml": tomllib.loads,
-    ".json": json.loads,
-}
 
 
 def _field(rule: Rule, default: Any = dataclasses.MISSING, *, free: bool = False) -> Any:
@@ -219,7 +209,7 @@ class PretrainingConfig:
             CheckpointNotFoundError: there is no such file.
             ConfigError: it cannot be read, or a field or a change is wrong.
         """
-        values = _read(Path(path))
+        values = read_settings(Path(path))
         for change in changes:
             name, equals, text = change.partition("=")
             if not equals:
@@ -230,7 +220,7 @@ class PretrainingConfig:
                 place = place.setdefault(parent, {})
                 if not isinstance(place, dict):
                     raise ConfigError(f"The change {change!r} is of a field inside {parent!r}, which has no fields.")
-            place[last] = _parsed(change, text, yaml.safe_load)
+            place[last] = parse_value(change, text)
         return cls.from_dict(values, f"The settings in '{path}'")
 
     def to_dict(self) -> dict[str, Any]:
@@ -265,30 +255,3 @@ def _as_number(field: dataclasses.Field[Any], value: Any) -> Any:
     if kind == "int" and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointNotFoundError(f"There is no file of settings '{path}'.")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ConfigError(f"'{path}' must end in {', '.join(_READERS)}, which says how it is written.")
-    with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"'{path}' has more than {MAX_BYTES} bytes: it is no file of settings.")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"'{path}' is not UTF-8: {error}.") from error
-    values = _parsed(f"'{path}'", text, reader)
-    if not isinstance(values, dict):
-        raise ConfigError(f"'{path}' must hold fields with values, got {type(values).__name__}.")
-    return values
-
-
-def _parsed(what: str, text: str, reader: Callable[[str], Any]) -> Any:
-    try:
-        return reader(text)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{what} cannot be read: {' '.join(str(error).split())}.") from error
