@@ -166,10 +166,10 @@ def ask_server(folder: Path, takes_lang: bool) -> list[Answer]:
         with Client(rest=server.rest_url) as rest, Client(grpc=server.grpc_address) as grpc:
             for lang, text in QUESTIONS.items():
                 # The tokenizer is in the export. XLM has to be told the language, XLM-RoBERTa finds it out.
-                request = {"text": [text], "lang": [lang]} if takes_lang else {"text": [text]}
-                answer = rest.predict("intent", request)
-                same = np.array_equal(answer["scores"], grpc.predict("intent", request)["scores"])
-                answers.append(Answer(lang, text, str(answer["label"][0]), float(answer["score"][0]), same))
+                told = lang if takes_lang else None
+                answer = rest.classify_text("intent", text, lang=told)
+                same = answer == grpc.classify_text("intent", text, lang=told)
+                answers.append(Answer(lang, text, answer.label, answer.score, same))
     table = Table("language", "sentence", "intent", "score", "REST = gRPC", title="Answers of the server")
     for row in answers:
         same_over_grpc = "yes" if row.same_over_grpc else "no"
