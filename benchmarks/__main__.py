@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.parts import measured, parts_of
 from benchmarks.table import print_table
 
-NAMES = ("loading", "forward", "padding", "latency", "training", "memory", "tokenization", "texts")
+NAMES = ("loading", "forward", "padding", "latency", "training", "generation", "memory", "tokenization", "texts")
 # Only when they are named: they fill the disk.
 NAMED = ("large",)
 

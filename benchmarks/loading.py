@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import figures_of_fresh_process, interleaved, memory_now, peak_memory
+from benchmarks.measure import figures_of_fresh_process, interleaved, mapped_memory, memory_now, peak_memory
 from benchmarks.sources import SOURCES, safetensors_file
 from benchmarks.subjects import SUBJECTS
 from benchmarks.table import Row, rows_beside
@@ -21,6 +22,10 @@ from benchmarks.table import Row, rows_beside
 PARTS = tuple(SOURCES)
 TIME_BOUND, MEMORY_BOUND = 2.0, 1.10
 CONVERT_MB = 100
+# Of the pages of a memory map, the part of one process of two: half, and what else a page holds at the ends.
+SHARED_BOUND = 0.51
+# What a fresh process is to do in place of loading: see `shared`.
+BOTH, OTHER = "both", "other"
 # What is loaded before memory is watched, so that the libraries' own memory does not count.
 TINY = {
     "xlm": {"vocab_size": 99, "emb_dim": 16, "n_heads": 2, "n_layers": 1},
@@ -119,8 +124,36 @@ def written(source: str, tiny: bool = False) -> Iterator[tuple[str, Path, float]
         yield key, write(folder), size
 
 
+def shared(key: str, path: Path, *, with_another: bool) -> None:
+    """Opens a memory map, reads all of its variables, and prints how much of it is in memory and this process's part.
+
+    Args:
+        key: the subject.
+        path: its weights.
+        with_another: whether to have another process do the same before, which stays until this one has looked.
+    """
+    import keras
+
+    model = load_mapped(key, path)
+    for weight in model.weights:
+        keras.ops.sum(weight)
+    if not with_another:
+        print(*mapped_memory(str(path)), flush=True)
+        sys.stdin.read()
+        return
+    command = [sys.executable, "-m", "benchmarks.loading", OTHER, key, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        print(*mapped_memory(str(path)))
+        other.communicate()
+
+
 def main(name: str, source: str, path: str) -> None:
     """The fresh process: prints the peak growth of resident and of anonymous memory, in MB."""
+    if name in (BOTH, OTHER):
+        shared(source, Path(path), with_another=name == BOTH)
+        return
     with written(source, tiny=True) as (key, tiny, _):
         load_ours(key, tiny)
         convert(key, tiny)
@@ -168,6 +201,10 @@ def rows_of(part: str, rounds: int) -> list[Row]:
             for kind, megabytes in zip(("resident", "anonymous"), figures, strict=True):
                 work = f"{SUBJECTS[key].title}, {source}, peak {kind} memory"
                 rows.append(Row(work, name, megabytes, megabytes / target, compared, bounds.get(name), "MB"))
+        if "tfxlm, memory map" in works:
+            resident, own = figures_of_fresh_process("benchmarks.loading", BOTH, key, str(path))
+            work = f"{SUBJECTS[key].title}, {source}, memory map in two processes, part of one"
+            rows.append(Row(work, "tfxlm", own, own / resident, "x its resident pages", SHARED_BOUND, "MB"))
     return rows
 
 

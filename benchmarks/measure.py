@@ -67,6 +67,25 @@ def memory_now() -> Memory:
     return Memory(*(kilobytes[field] * 1.024e-3 for field in fields))
 
 
+def mapped_memory(name: str) -> tuple[float, float]:
+    """Returns what of mapped files this process has in memory, and its part of that, in megabytes.
+
+    Its part counts a page that several processes map for each of them in equal shares.
+
+    Args:
+        name: how the files' paths begin.
+    """
+    pages: dict[str, float] = {"Rss:": 0, "Pss:": 0}
+    is_wanted = False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace").splitlines():
+        field, *rest = line.split(maxsplit=5)
+        if not field.endswith(":"):
+            is_wanted = len(rest) == 5 and rest[4].startswith(name)
+        elif is_wanted and field in pages:
+            pages[field] += int(rest[0]) * 1.024e-3
+    return pages["Rss:"], pages["Pss:"]
+
+
 @contextmanager
 def peak_memory() -> Iterator[Memory]:
     """Yields a `Memory` that holds, after the block, the peak inside it above what there was before."""

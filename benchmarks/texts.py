@@ -49,9 +49,9 @@ def xlm_roberta_tokenizers(data: Path, folder: str) -> tuple[Any, Any]:
     return ours, XLMRobertaTokenizer.from_pretrained(folder)
 
 
-def in_graph(tokenizer: Any) -> Callable[[list[str]], Any]:
-    """Returns the graph's tokenization of a list of texts, to padded ids."""
-    graph = graph_tokenizer(tokenizer, **({"lang": LANG} if tokenizer.lang2id else {}))
+def in_graph(tokenizer: Any, **options: Any) -> Callable[[list[str]], Any]:
+    """Returns the graph's tokenization of a list of texts, to padded ids; options as of `graph_tokenizer`."""
+    graph = graph_tokenizer(tokenizer, **({"lang": LANG} if tokenizer.lang2id else {}), **options)
     run = tf.function(lambda texts: graph(texts).input_ids, input_signature=[_TEXTS], autograph=False)
     concrete = run.get_concrete_function()
     return lambda texts: concrete(tf.constant(texts))
@@ -89,10 +89,17 @@ def tokenization_rows(family: str, data: Path, rounds: int) -> list[Row]:
         }
         seconds = interleaved(works, rounds=rounds)
         rows += rows_beside(f"{family}, {size} sentences", seconds, "transformers", {"in the graph": bound})
-    calls = interleaved({"in the graph": lambda: graph(ONE_SENTENCE)}, rounds=50 * rounds, warmup=50)["in the graph"]
-    milliseconds = 1e3 * float(np.median(calls))
-    work = f"{family}, one short sentence"
-    return [*rows, Row(work, "in the graph", milliseconds, milliseconds / MOST_MS, "x 1 ms", 1.0, "ms")]
+    single: dict[str, Callable[[list[str]], Any]] = {"in the graph": graph}
+    if ours.lang2id:  # XLM, whose merges a SentencePiece model can have, too
+        single["in the graph, with SentencePiece"] = in_graph(ours, byte_pairs="sentencepiece")
+    calls = interleaved(
+        {name: partial(call, ONE_SENTENCE) for name, call in single.items()}, rounds=50 * rounds, warmup=50
+    )
+    for name, seconds_of in calls.items():
+        milliseconds = 1e3 * float(np.median(seconds_of))
+        row = Row(f"{family}, one short sentence", name, milliseconds, milliseconds / MOST_MS, "x 1 ms", 1.0, "ms")
+        rows.append(row)
+    return rows
 
 
 def signature_rows(family: str, data: Path, rounds: int) -> list[Row]:

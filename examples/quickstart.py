@@ -113,6 +113,11 @@ def split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(len(labels)), validation), validation
 
 
+def languages_of(tokenizer: Any) -> list[str]:
+    """Returns the languages with intents that a tokenizer knows; one that knows none by name takes all."""
+    return [lang for lang in LANGUAGES if not tokenizer.lang2id or lang in tokenizer.lang2id]
+
+
 def encode(tokenizer: Any, texts: list[str], lang: str) -> dict[str, np.ndarray]:
     """Tokenizes sentences of one language."""
     return tokenizer(texts, lang=lang, padding=True, truncation=True, max_length=MAX_LENGTH, return_tensors="np")
@@ -121,7 +126,7 @@ def encode(tokenizer: Any, texts: list[str], lang: str) -> dict[str, np.ndarray]
 def read_data(tokenizer: Any, intents: list[str]) -> tuple[Data, dict[str, Data]]:
     """Returns the English sentences to train on, and the test set of each language; of English those held back."""
     test_sets = {}
-    for lang in LANGUAGES:
+    for lang in languages_of(tokenizer):
         texts, names = read_intents(lang)
         test_sets[lang] = (encode(tokenizer, texts, lang), np.array([intents.index(name) for name in names]))
     x, y = test_sets["en"]
@@ -158,13 +163,14 @@ def accuracies(model: Any, test_sets: dict[str, Data]) -> dict[str, float]:
     return {lang: model.evaluate(*data, verbose=0, return_dict=True)["accuracy"] for lang, data in test_sets.items()}
 
 
-def ask_server(folder: Path, takes_lang: bool) -> list[Answer]:
+def ask_server(folder: Path, takes_lang: bool, languages: list[str]) -> list[Answer]:
     """Serves the export, asks it over REST and gRPC, and prints the answers."""
     answers = []
     with Server({"intent": folder}, rest_port=0, grpc_port=0) as server:
         console.print(f"serving on {server.rest_url} (REST) and {server.grpc_address} (gRPC)")
         with Client(rest=server.rest_url) as rest, Client(grpc=server.grpc_address) as grpc:
-            for lang, text in QUESTIONS.items():
+            for lang in languages:
+                text = QUESTIONS[lang]
                 # The tokenizer is in the export. XLM has to be told the language, XLM-RoBERTa finds it out.
                 told = lang if takes_lang else None
                 answer = rest.classify_text("intent", text, lang=told)
@@ -233,7 +239,7 @@ def run(options: argparse.Namespace, scratch: Path) -> Results:
     folder = export_model(model, tokenizer, output / "exported" / "intent")
     console.print(f"model in {output / 'model'}, SavedModel in {folder}: it answers as the model does")
     console.rule("5. Serve")
-    return Results(found, baseline, ask_server(folder.parent, bool(tokenizer.lang2id)))
+    return Results(found, baseline, ask_server(folder.parent, bool(tokenizer.lang2id), languages_of(tokenizer)))
 
 
 def main(arguments: list[str] | None = None) -> Results:

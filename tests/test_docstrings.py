@@ -139,10 +139,31 @@ def test_configurations_describe_every_field_and_its_default(name: str) -> None:
     assert given == {name: getattr(config, name) for name in given}
 
 
+# What `python -OO` makes of this package alone: it would compile all of TensorFlow, too.
+WITHOUT_DOCSTRINGS = """
+from importlib.machinery import SourceFileLoader
+
+usual = SourceFileLoader.get_code
+
+def get_code(loader, name):
+    if name.partition(".")[0] != "tfxlm":
+        return usual(loader, name)
+    path = loader.get_filename(name)
+    return compile(loader.get_data(path), path, "exec", dont_inherit=True, optimize=2)
+
+SourceFileLoader.get_code = get_code
+
+from tfxlm import TFXLMRobertaModel, XLMRobertaConfig
+
+print(TFXLMRobertaModel.__doc__)
+"""
+
+
 def test_a_program_without_docstrings_starts() -> None:
-    script = "from tfxlm import TFXLMRobertaModel, XLMRobertaConfig; print(TFXLMRobertaModel.__doc__)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    run = subprocess.run([sys.executable, "-OO", "-c", script], capture_output=True, text=True, env=environment)
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DOCSTRINGS], capture_output=True, text=True, env=environment, check=False
+    )
     assert run.stdout == "None\n", run.stderr
 
 

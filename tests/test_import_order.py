@@ -44,8 +44,8 @@ LATE = {("models/pretrained.py", "export")}
 
 # Elsewhere TensorFlow comes through `backend`.
 TENSORFLOW = (
-    *("backend.py", "layers/own_gradients.py", "models/fused_updates.py"),
-    *("tokenizers/in_graph", "data/", "export/", "serve/"),
+    *("backend.py", "layers/fused_normalization.py", "layers/own_gradients.py", "models/fused_updates.py"),
+    *("tokenizers/in_graph", "data/", "training/distribution.py", "training/summaries.py", "export/", "serve/"),
 )
 
 # `return_tensors="tf"` makes TensorFlow's tensors whatever Keras runs on, inside a function.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+import tfxlm
 from tests.example_files import CHECKPOINT
 from tfxlm import (
     TFXLMModel,
@@ -21,7 +22,7 @@ from tfxlm import (
     inspect_checkpoint,
 )
 from tfxlm.checkpoints.maps.families import NAME_MAPS
-from tfxlm.inspection import backbone_shapes
+from tfxlm.inspection.shapes import backbone_shapes
 
 XLM = {"vocab_size": 11, "emb_dim": 8, "n_layers": 3, "n_heads": 2, "max_position_embeddings": 9}
 ROBERTA = {
@@ -73,3 +74,89 @@ def test_layers_with_pruned_heads() -> None:
     shapes = backbone_shapes(config, NAME_MAPS["xlm"], 3)
     layers = [name.split(".")[2] for name in shapes if "q_lin.weight" in name]
     assert layers == ["0", "2"] and "transformer.layer_norm1.1.weight" in shapes
+
+
+def model_of(name: str, **fields: Any) -> Any:
+    """Makes a model of a class, by its name."""
+    shape = ROBERTA if "Roberta" in name else XLM
+    model_class = getattr(tfxlm, name)
+    return model_class(model_class.config_class(**{**shape, "num_labels": 2, **fields}))
+
+
+# By class: the heads that a file of it has, and what other classes take all of it.
+HEADS: dict[str, tuple[dict[str, int], list[str]]] = {
+    "TFXLMModel": ({}, []),
+    "TFXLMWithLMHeadModel": ({"language modeling head": 1}, []),
+    "TFXLMForSequenceClassification": ({"sequence summary": 2}, []),
+    "TFXLMForMultipleChoice": ({"sequence summary": 2, "multiple choice head": 2}, []),
+    "TFXLMForTokenClassification": ({"token classification head": 2}, []),
+    "TFXLMForQuestionAnsweringSimple": ({"span question answering head": 2}, []),
+    "TFXLMForQuestionAnswering": ({"beam question answering head": 11}, []),
+    "TFXLMRobertaModel": ({}, []),
+    "TFXLMRobertaForMaskedLM": ({"language modeling head": 5}, ["TFXLMRobertaForCausalLM"]),
+    "TFXLMRobertaForSequenceClassification": ({"sequence classification head": 4}, []),
+    "TFXLMRobertaForMultipleChoice": ({"classifier": 2}, []),
+    "TFXLMRobertaForTokenClassification": ({"classifier": 2}, []),
+    "TFXLMRobertaForQuestionAnswering": ({"question answering head": 2}, []),
+    "TFXLMRobertaXLForMaskedLM": ({"language modeling head": 5}, ["TFXLMRobertaXLForCausalLM"]),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_and_classes_that_take_them(name: str, tmp_path: Path) -> None:
+    model_of(name).save_pretrained(tmp_path)
+    found = inspect_checkpoint(tmp_path)
+    heads, others = HEADS[name]
+    assert found.heads == heads and set(found.loads_as) == {name, *others}
+    assert [problem[:12] for problem in found.problems] == ["no tokenizer"] and not found.notes
+    assert len(found.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("TFXLMWithLMHeadModel", {"asm": True, "asm_cutoffs": [4, 7], "asm_div_value": 2.0}),
+        ("TFXLMForMultipleChoice", {"summary_use_proj": False}),
+        ("TFXLMForMultipleChoice", {"summary_proj_to_labels": False}),
+        ("TFXLMForMultipleChoice", {"num_labels": 3}),
+    ],
+    ids=["adaptive softmax", "no projection", "projection to the width", "three labels"],
+)
+def test_heads_that_the_configuration_changes(name: str, fields: dict[str, Any], tmp_path: Path) -> None:
+    model_of(name, **fields).save_pretrained(tmp_path)
+    found = inspect_checkpoint(tmp_path)
+    assert name in found.loads_as and [problem[:12] for problem in found.problems] == ["no tokenizer"]
+
+
+def test_heads_that_are_not_whole(tmp_path: Path) -> None:
+    model_of("TFXLMForQuestionAnswering").save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = safetensors.numpy.load_file(path)
+
+    def problems_with(tensors: dict[str, np.ndarray]) -> list[str]:
+        safetensors.numpy.save_file(tensors, path)
+        found = inspect_checkpoint(tmp_path)
+        assert found.loads_as == () and found.notes == (
+            "saved from XLMForQuestionAnswering, and the file does not have all of its head",
+        )
+        return [problem for problem in found.problems if not problem.startswith("no tokenizer")]
+
+    start = "qa_outputs.start_logits.dense.weight"
+    assert problems_with({name: tensor for name, tensor in whole.items() if name != start}) == [
+        f"of the beam question answering head, 1 tensors are missing: {start}"
+    ]
+    assert problems_with(whole | {start: np.zeros((3, 8), np.float32)}) == [
+        f"1 tensors of heads have other shapes than by the configuration: {start} (3, 8) instead of (1, 8)"
+    ]
+    tail = {"pred_layer.proj.tail.0.0.weight": np.zeros((3, 8), np.float32)}
+    assert problems_with({name: tensor for name, tensor in whole.items() if "qa_" not in name} | tail) == [
+        "1 tensors are of heads that models of this configuration do not have: pred_layer.proj.tail.0.0.weight"
+    ]
+
+
+def test_shapes_that_either_of_two_classes_has(tmp_path: Path) -> None:
+    model_of("TFXLMRobertaForTokenClassification").save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = safetensors.numpy.load_file(path)
+    safetensors.numpy.save_file(whole | {"classifier.weight": np.zeros((3, 8), np.float32)}, path)
+    assert "classifier.weight (3, 8) instead of (1, 8) or (2, 8)" in inspect_checkpoint(tmp_path).problems[0]

@@ -24,7 +24,7 @@ from tests.test_import_order import LINES
 from tfxlm.client import Client
 
 README = ROOT / "README.md"
-SERVE = "python -m tfxlm.serve "
+SERVE = "tfxlm serve "
 # The ports that the README names; free ones take their place.
 PORTS = ("8501", "8500")
 
@@ -101,7 +101,9 @@ class Reader:
 
     def start_server(self, command: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self.servers.append(subprocess.Popen([sys.executable, *shlex.split(command)[1:]], env=environment))
+        self.servers.append(
+            subprocess.Popen([sys.executable, "-m", "tfxlm.cli", *shlex.split(command)[1:]], env=environment)
+        )
         with Client(rest=f"http://127.0.0.1:{self.ports['8501']}") as client:
             client.wait_until_available("intent", timeout=120)
 
@@ -138,7 +140,11 @@ def test_every_block_runs(reader: Reader) -> None:
     (answer,) = reader.answers
     assert set(answer["outputs"]) == {"label", "score", "scores"}
     assert len(answer["outputs"]["label"]) == 2
-    made = {"whole.keras", "small.keras", "converted", "saved", "exported", "request.json", "tiny"}
+    made = {"whole.keras", "small.keras", "converted", "saved", "exported", "request.json", "tiny"} | {
+        "texts",
+        "store",
+        "pretrained",
+    }
     assert {path.name for path in Path().iterdir()} == {"examples", *made}
 
 

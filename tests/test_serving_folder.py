@@ -8,15 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from google.protobuf import message_factory, text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from tests.example_files import ROOT
+from tfxlm.cli import app
 from tfxlm.client.descriptors import build_pool
 from tfxlm.client.text_requests import TextRequest
-from tfxlm.serve import ServedModel, VersionPolicy, read_model_config
-from tfxlm.serve.__main__ import parser
+from tfxlm.errors import ConfigError
+from tfxlm.serve import (
+    Monitoring,
+    ServedModel,
+    VersionPolicy,
+    read_batching_parameters,
+    read_model_config,
+    read_monitoring_config,
+    read_ssl_config,
+)
 
 SERVING = ROOT / "serving"
 KUBERNETES = SERVING / "kubernetes"
@@ -281,9 +291,18 @@ def test_the_embedded_server_reads_the_same_file(tmp_path: Path) -> None:
 
 
 def test_the_embedded_servers_command_is_one_that_it_takes() -> None:
-    (command,) = re.findall(r"^python -m tfxlm\.serve (.*)$", read("README.md"), re.M)
-    options = parser().parse_args(shlex.split(command))
-    assert (options.model_config_file, options.model_config_file_poll_wait_seconds) == ("models.config", 10)
+    (command,) = re.findall(r"^tfxlm serve (.*)$", read("README.md"), re.M)
+    program = typer.main.get_command(app).commands["serve"]
+    options = program.make_context("serve", shlex.split(command)).params
+    assert (options["model_config_file"], options["model_config_file_poll_wait_seconds"]) == ("models.config", 10)
+
+
+def test_the_embedded_server_reads_the_other_files_too(tmp_path: Path) -> None:
+    batching = read_batching_parameters(SERVING / "batching.config")
+    assert (batching.max_batch_size, batching.allowed_batch_sizes[-1]) == (32, 32)
+    assert read_monitoring_config(SERVING / "monitoring.config") == Monitoring("/monitoring/prometheus/metrics")
+    with pytest.raises(ConfigError, match="server_key, server_cert and custom_ca cannot be used"):
+        read_ssl_config(SERVING / "ssl.config.example")  # in which "..." stands for what is secret
 
 
 def test_curl_asks_for_the_model_that_is_served() -> None:

@@ -132,8 +132,14 @@ def num_replicas() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync if IS_TENSORFLOW else 1
 
 
+def has_several_workers() -> bool:
+    """Whether the active `tf.distribute` strategy is one of several processes."""
+    strategy = tf.distribute.get_strategy() if IS_TENSORFLOW else None
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()
+
+
 def sum_over_replicas(value: Any) -> Any:
-    """Returns the sum of a tensor over the replicas of the active `tf.distribute` strategy; itself without one."""
+    """Returns the sum of a tensor, or of each in a list, over the active strategy's replicas; itself without one."""
     if num_replicas() > 1:
         context = tf.distribute.get_replica_context()
         # None outside of the replicas, where Keras traces a model to learn its shapes.
@@ -205,47 +211,47 @@ def gather(values: Any, indices: Any, gradient: Callable[[Any], Any] | None = No
 def slice_update(values: Any, start: Any, updates: Any) -> Any:
     """Returns `values` with `updates` in place from `start` on, one index for each axis, as `keras.ops.slice_update`.
 
-    On TensorFlow that has no gradient; this has.
+    On TensorFlow that has no gradient, copies all of `values`, and is an operation of XLA that TensorFlow Serving does
+    not have; in loops this writes into the memory of `values`.
     """
     if not IS_TENSORFLOW:
         return ops.slice_update(values, start, updates)
+
+    def updated(values: Any, updates: Any) -> Any:
+        if _in_xla():
+            return ops.slice_update(values, start, updates)
+        begin, sizes = tf.stack(start), tf.shape(updates)
+        return tf.raw_ops.TensorStridedSliceUpdate(
+            input=values, begin=begin, end=begin + sizes, strides=tf.ones_like(begin), value=updates
+        )
 
     @tf.custom_gradient
     def update(values: Any, updates: Any) -> tuple[Any, Callable[[Any], Any]]:
         def gradient(upstream: Any) -> tuple[Any, Any]:
             taken = tf.slice(upstream, start, tf.shape(updates))
-            return ops.slice_update(upstream, start, tf.zeros_like(taken)), taken
+            return updated(upstream, tf.zeros_like(taken)), taken
 
-        return ops.slice_update(values, start, updates), gradient
+        return updated(values, updates), gradient
 
     return update(values, updates)
 
 
-def take_rows(table: Any, rows: Any) -> Any:
-    """Takes rows of a matrix, with a dense gradient.
+def compiled(function: Callable[..., Any], *, jit_compile: bool = False) -> Callable[..., Any]:
+    """Returns a function of tensors as one graph, with XLA or without; on other backends than TensorFlow, itself."""
+    return tf.function(function, autograph=False, jit_compile=jit_compile) if IS_TENSORFLOW else function
 
-    TensorFlow's own gradient has a slice for each use of a row, and Keras's optimizers square these slices before they
-    are added up: Adam would then take steps that are too large for every row that a batch uses more than once.
+
+def uniform_draws(shape: Any, seed: Any) -> Any:
+    """Draws float32 numbers, uniform in [0, 1): the same for a seed on CPU and GPU; graphs of XLA draw others.
 
     Args:
-        table: (size, dim), a tensor or variable.
-        rows: integers of any shape.
-
-    Returns:
-        (*rows.shape, dim).
+        shape: of the result; sizes may be scalar tensors.
+        seed: an integer, a number or scalar tensor.
     """
-    if not IS_TENSORFLOW:
-        return ops.take(table, rows, axis=0)
-
-    @tf.custom_gradient
-    def take(values: Any) -> tuple[Any, Callable[[Any], Any]]:
-        def gradient(upstream: Any) -> Any:
-            return tf.math.unsorted_segment_sum(upstream, rows, num_segments=values.shape[0])
-
-        return tf.gather(values, rows), gradient
-
-    # Of a variable, Keras gives TensorFlow's, which is not a tensor yet.
-    return take(tf.convert_to_tensor(ops.convert_to_tensor(table)))
+    if IS_TENSORFLOW:
+        key = tf.stack([tf.cast(seed, tf.int32), 0])
+        return tf.random.stateless_uniform(shape, key, alg="philox")
+    return keras.random.uniform(shape, seed=int(seed))
 
 
 def matmul_transposed(left: Any, right: Any) -> Any:

@@ -77,6 +77,10 @@ class OutputExistsError(TFXLMError, FileExistsError):
     """A file or folder that should be written exists already."""
 
 
+class TrainingError(TFXLMError, ArithmeticError):
+    """A training cannot go on: its loss or gradient is not finite."""
+
+
 class ExportError(TFXLMError, RuntimeError):
     """An export could not be written, or its reloaded copy does not answer as the model does."""
 

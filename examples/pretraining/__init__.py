@@ -1,1 +1,1 @@
-"""How `examples/checkpoint` is made: text, vocabulary, objectives, training, evaluation."""
+"""What pre-training in the examples needs beside tfxlm: the text, and how models are judged."""

@@ -1,137 +1,107 @@
-"""What the checkpoint is worth: perplexity on held-back text, and transfer of intents learned in English."""
+"""What a checkpoint is worth: translations that are found, intents learned in English and asked in other languages."""
 
 from __future__ import annotations
 
-import copy
-import csv
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import argparse
+from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch.nn import functional
-from transformers import XLMConfig, XLMForSequenceClassification, XLMTokenizer, XLMWithLMHeadModel
 
-from .objectives import ExampleStream, by_length, collate
-from .train import loss_of
-from .vocabulary import LANG2ID, PAD_ID
+import quickstart
+from tfxlm import AutoConfig, AutoTokenizer, TFAutoModel, TFAutoModelForSequenceClassification
+from tfxlm.data import Store
 
-EVALUATION_SEED = 1
-EVALUATION_BATCH_TOKENS = 4096
+FINE_TUNING = {"epochs": 15, "batch_size": 16, "learning_rate": 3e-4}
+BATCH = 64
 
 
-@dataclass(frozen=True)
-class FineTuning:
-    """Hyper-parameters of fine-tuning on the intents; the defaults are those of the model card."""
-
-    learning_rate: float = 3e-4
-    epochs: int = 15
-    batch_size: int = 16
-    warm_up: float = 0.1
-    weight_decay: float = 0.01
-    summary: str = "first"
-    frozen_embeddings: bool = False
-
-
-@torch.inference_mode()
-def perplexity(model: XLMWithLMHeadModel, stream: ExampleStream) -> float:
-    """Returns the perplexity at hidden words, for one fixed choice of hidden words per stream."""
-    model.eval()
-    rng = np.random.default_rng(EVALUATION_SEED)
-    total, count = 0.0, 0
-    for group in by_length(stream.segments, EVALUATION_BATCH_TOKENS):
-        batch = collate(group, model.config.vocab_size, rng)
-        total += loss_of(model, batch).item()
-        count += len(batch.labels)
-    return math.exp(total / count)
+def held_out_pairs(store: Store, pair: str, most: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the ids of held-out sentences and their translations; each sentence once, so that there is one answer."""
+    tokens, starts = store.tokens(pair, "held_out"), store.starts(pair, "held_out")
+    sentences = [np.array(tokens[begin:end], np.int32) for begin, end in pairwise(starts)]
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    seen: set[tuple[int, bytes]] = set()
+    for both in zip(sentences[::2], sentences[1::2], strict=True):
+        keys = {(side, ids.tobytes()) for side, ids in enumerate(both)}
+        if not keys & seen:
+            found.append(both)
+            seen |= keys
+    return found[:most]
 
 
-Example = tuple[list[int], str, str]
-"""Token ids with special tokens, language code, label."""
+def retrieval_accuracy(checkpoint: Path, store: Store, pair: str, most: int = 1000) -> float:
+    """Measures how often the nearest sentence in the other language is the translation.
 
-
-def read_intents(path: Path, tokenizer: XLMTokenizer) -> list[Example]:
-    """Reads one file of `examples/intents`; the language is the name of the file."""
-    lang = path.stem
-    with path.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    examples = []
-    for row in rows:
-        # `tokenizer(text)` would lower-case in the same way but then tokenize as English.
-        ids = tokenizer.convert_tokens_to_ids(tokenizer._tokenize(row["text"].lower(), lang=lang))
-        examples.append((tokenizer.build_inputs_with_special_tokens(ids), lang, row["label"]))
-    return examples
-
-
-def _inputs(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-    shape = (len(examples), max(len(ids) for ids, _, _ in examples))
-    input_ids, langs = np.full(shape, PAD_ID), np.zeros(shape, np.int64)
-    for i, (ids, lang, _) in enumerate(examples):
-        input_ids[i, : len(ids)] = ids
-        langs[i] = LANG2ID[lang]
-    arrays = {"input_ids": input_ids, "langs": langs, "attention_mask": input_ids != PAD_ID}
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def fine_tune(
-    checkpoint: Path | None, config: XLMConfig, examples: Sequence[Example], settings: FineTuning, seed: int
-) -> XLMForSequenceClassification:
-    """Trains a classifier on `examples`.
+    A sentence is the mean of its tokens' hidden states before the last block, less the mean of its language; the cosine
+    says what is near.
 
     Args:
-        checkpoint: where the encoder's weights come from; None for random ones.
-        config: the checkpoint's configuration.
-        examples: what to learn; their labels, sorted, are the classes.
-        settings: hyper-parameters.
-        seed: of the new head, the order and the dropout.
+        checkpoint: the model.
+        store: has the held-out pairs.
+        pair: such as "en-de".
+        most: pairs to choose from.
 
     Returns:
-        The trained model, its labels in `config.id2label`.
+        The mean of both directions, of 1.
     """
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    labels = sorted({label for _, _, label in examples})
-    config = copy.deepcopy(config)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: i for i, label in enumerate(labels)}
-    config.summary_type = settings.summary
-    if checkpoint is None:
-        model = XLMForSequenceClassification(config)
-    else:
-        model = XLMForSequenceClassification.from_pretrained(checkpoint, config=config, dtype=torch.float32)
-    model.train()
-    if settings.frozen_embeddings:
-        for embeddings in (model.transformer.embeddings, model.transformer.lang_embeddings):
-            embeddings.requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    steps = settings.epochs * math.ceil(len(examples) / settings.batch_size)
-    warm_up = max(1, round(settings.warm_up * steps))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
-    )
-    for _ in range(settings.epochs):
-        order = rng.permutation(len(examples))
-        for start in range(0, len(order), settings.batch_size):
-            batch = [examples[i] for i in order[start : start + settings.batch_size]]
-            logits = model(**_inputs(batch)).logits
-            loss = functional.cross_entropy(logits, torch.tensor([labels.index(label) for _, _, label in batch]))
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-    return model
+    model, tokenizer = TFAutoModel.from_pretrained(checkpoint), AutoTokenizer.from_pretrained(checkpoint)
+    store.check_tokenizer(tokenizer)
+    pairs = held_out_pairs(store, pair, most)
+    sides = [
+        _vectors(model, tokenizer, [both[side] for both in pairs], lang)
+        for side, lang in enumerate(store.languages_of(pair))
+    ]
+    nearest = sides[0] @ sides[1].T
+    right = np.arange(len(pairs))
+    return float(np.mean([(nearest.argmax(1) == right).mean(), (nearest.argmax(0) == right).mean()]))
 
 
-@torch.inference_mode()
-def accuracy(model: XLMForSequenceClassification, examples: Sequence[Example]) -> float:
-    """Returns the share of examples whose label the model ranks first."""
-    model.eval()
-    predicted = model(**_inputs(examples)).logits.argmax(-1).tolist()
-    return float(
-        np.mean([model.config.id2label[i] == label for i, (_, _, label) in zip(predicted, examples, strict=True)])
-    )
+def _vectors(model: Any, tokenizer: Any, sentences: list[np.ndarray], lang: str) -> np.ndarray:
+    longest = model.config.max_sequence_length
+    framed = [tokenizer.build_inputs_with_special_tokens(ids.tolist())[:longest] for ids in sentences]
+    found = []
+    for start in range(0, len(framed), BATCH):
+        rows = framed[start : start + BATCH]
+        ids = np.full((len(rows), max(map(len, rows))), tokenizer.pad_token_id)
+        for row, tokens in zip(ids, rows, strict=True):
+            row[: len(tokens)] = tokens
+        mask = np.arange(ids.shape[1]) < np.array([[len(tokens)] for tokens in rows])
+        inputs = {"input_ids": ids, "attention_mask": mask, "langs": np.full(ids.shape, tokenizer.lang2id[lang])}
+        states = np.asarray(model(inputs, output_hidden_states=True).hidden_states[-2])
+        found.append((states * mask[..., None]).sum(1) / mask.sum(1, keepdims=True))
+    vectors = np.concatenate(found)
+    vectors -= vectors.mean(0)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def zero_shot_accuracies(checkpoint: Path | None, like: Path, seeds: int = 3) -> dict[str, float]:
+    """Fine-tunes the classifier of the quickstart on English, and asks it in all languages that the model knows.
+
+    Args:
+        checkpoint: the model; None for random weights.
+        like: the checkpoint whose configuration and tokenizer are taken.
+        seeds: trainings to average over.
+
+    Returns:
+        Accuracy by language, of 1; that of English on the sentences that were not trained on.
+    """
+    intents = sorted(set(quickstart.read_intents("en")[1]))
+    labels: dict[str, Any] = {"id2label": dict(enumerate(intents)), "dropout": 0.1, "attention_dropout": 0.1}
+    tokenizer = AutoTokenizer.from_pretrained(like)
+    train, test_sets = quickstart.read_data(tokenizer, intents)
+
+    def make() -> Any:
+        if checkpoint is None:
+            return TFAutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(like, **labels))
+        return TFAutoModelForSequenceClassification.from_pretrained(checkpoint, **labels)
+
+    found = defaultdict(list)
+    for seed in range(seeds):
+        options = argparse.Namespace(**FINE_TUNING, seed=seed)
+        model = quickstart.fine_tune(make, train, test_sets["en"], options, verbose=0)
+        for lang, accuracy in quickstart.accuracies(model, test_sets).items():
+            found[lang].append(accuracy)
+    return {lang: float(np.mean(values)) for lang, values in found.items()}

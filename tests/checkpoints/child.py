@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import resource
 import traceback
@@ -24,6 +25,8 @@ def in_child(run: Callable[[], None], counts: Counter[str], seconds: int) -> Non
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
         used = int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
         resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, used + seconds))
+        # The collector would go over all that tests before have left, and copy the pages it is in.
+        gc.freeze()
         try:
             run()
         except BaseException:

@@ -44,7 +44,7 @@ from tfxlm.checkpoints.restricted_pickle import load_pickle
 from tfxlm.checkpoints.torch_values import NAMES
 from tfxlm.errors import CorruptFileError, TFXLMError
 
-TIMES = 20 if os.environ.get("TFXLM_SWEEP", "") not in ("", "0") else 1
+TIMES = 60 if os.environ.get("TFXLM_SWEEP", "") not in ("", "0") else 1
 # What reading may take: some memory, and a number of times the size of the file; and of the processor, in seconds.
 MOST_MEMORY, MOST_TIMES, MOST_SECONDS = 48 << 20, 64, 10
 CHILD_SECONDS = 240  # for all files of a test
@@ -146,7 +146,7 @@ def test_damaged_files(kind: str, tmp_path: Path, record_property: Any) -> None:
         path.write_bytes(changed)
         open_all(path)
 
-    counts = fuzz(150, record_property, f"damaged, {kind}", EDITS, lambda edits: edited(data, edits), read)
+    counts = fuzz(80, record_property, f"damaged, {kind}", EDITS, lambda edits: edited(data, edits), read)
     assert sum(counts.values()) - counts["read"] > 20
 
 
@@ -177,7 +177,7 @@ def test_flipped_bits(kind: str, tmp_path: Path, record_property: Any) -> None:
         open_all(tmp_path / name)
 
     bits = st.lists(st.integers(0, 8 * len(data) - 1), min_size=1, max_size=3)
-    fuzz(150, record_property, f"flipped bits, {kind}", bits, flip, read)
+    fuzz(80, record_property, f"flipped bits, {kind}", bits, flip, read)
 
 
 # Operations with their arguments, honest ones more often than others.
@@ -209,7 +209,7 @@ def test_made_up_pickles(record_property: Any) -> None:
     # Some operations, which may be repeated thousands of times.
     times = st.one_of(st.just(1), st.just(1), st.integers(1, 20_000))
     parts = st.lists(st.tuples(st.lists(OPERATIONS, max_size=12), times), max_size=4)
-    counts = fuzz(800, record_property, "made up pickles", parts, make, read)
+    counts = fuzz(250, record_property, "made up pickles", parts, make, read)
     assert counts["UnsafeFileError"] > 5 and counts["CorruptFileError"] > 20 and counts["read"] > 5
 
 
@@ -236,7 +236,12 @@ def with_state(name: str, state: Any) -> State:
 
 PLACE = storage("0", 64)
 KNOWN = st.sampled_from(sorted(name for name, value in NAMES.items() if isinstance(value, Constructor)))
-RECORDS = st.sampled_from(sorted(name for name, value in NAMES.items() if isinstance(value, RecordType)))
+RECORDS = st.sampled_from(
+    [
+        *sorted(name for name, value in NAMES.items() if isinstance(value, RecordType)),
+        *("omegaconf.dictconfig.DictConfig", "omegaconf.nodes.AnyNode", "fairseq.dataclass.Config"),
+    ]
+)
 KEYS = ("n_heads", "lang2id", "id2lang", "asm", "asm_cutoffs", "model", "arch", "dropout", "_content", "_val", "a")
 PLAIN = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**80), 2**80), st.floats(), st.text(max_size=5),
@@ -251,7 +256,7 @@ VALUES = st.recursive(
         st.lists(inner, max_size=3).map(tuple),
         st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
         st.builds(repeated, inner, COUNTS),
-        st.builds(copied, KNOWN, inner, COUNTS),
+        st.builds(copied, st.one_of(KNOWN, RECORDS), inner, COUNTS),
         st.builds(copied, KNOWN, st.builds(repeated, inner, COUNTS), COUNTS),
         st.builds(with_state, RECORDS, inner),
     ),
@@ -286,7 +291,7 @@ def test_made_up_checkpoints_of_other_programs(is_legacy: bool, tmp_path: Path, 
         AutoConfig.from_pretrained(tmp_path)
 
     what = f"made up checkpoints, {'before 1.6' if is_legacy else 'zip'}"
-    counts = fuzz(300, record_property, what, PARTS, make, read)
+    counts = fuzz(100, record_property, what, PARTS, make, read)
     assert counts["CorruptFileError"] > 5 and counts["UnsupportedFileError"] > 5
 
 
@@ -315,7 +320,7 @@ def test_made_up_headers_of_safetensors(tmp_path: Path, record_property: Any) ->
 
     lengths = st.one_of(st.just(0), st.just(0), st.integers(-5, 2**40))
     strategy = st.tuples(HEADERS, lengths, st.binary(max_size=40))
-    fuzz(400, record_property, "made up headers of safetensors", strategy, make, read)
+    fuzz(150, record_property, "made up headers of safetensors", strategy, make, read)
 
 
 JSON = st.recursive(
@@ -337,7 +342,7 @@ def test_made_up_configurations(tmp_path: Path, record_property: Any) -> None:
         AutoConfig.from_pretrained(tmp_path)
 
     families = st.sampled_from(["xlm", "xlm-roberta", "xlm-roberta-xl", "bert"])
-    counts = fuzz(400, record_property, "made up configurations", st.tuples(families, CONFIGS), make, read)
+    counts = fuzz(150, record_property, "made up configurations", st.tuples(families, CONFIGS), make, read)
     assert counts["ConfigError"] > 20 and counts["read"] > 5
 
 
@@ -358,7 +363,7 @@ def test_made_up_indices(tmp_path: Path, record_property: Any) -> None:
         open_all(tmp_path)
 
     maps = st.dictionaries(st.sampled_from(["a", "b"]), names, max_size=2)
-    counts = fuzz(200, record_property, "made up indices", maps, make, read)
+    counts = fuzz(150, record_property, "made up indices", maps, make, read)
     assert counts["read"] and counts["UnsafeFileError"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import Any
 import pytest
 
 from tests.checkpoints.test_torch_files import memo_bomb
-from tests.checkpoints.torch_writer import Name, Raw, State, archive, emit, storage, tensor
+from tests.checkpoints.torch_writer import Call, Name, Raw, State, archive, emit, storage, tensor
 from tfxlm.checkpoints import Origin, open_checkpoint
 from tfxlm.checkpoints.layouts.torch_objects import _Last
 from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.origin import Contents
-from tfxlm.errors import CorruptFileError, UnsupportedFileError
+from tfxlm.errors import CorruptFileError, UnsafeFileError, UnsupportedFileError
 
 PLACE = storage("0", 64)
 SQUARE = tensor(PLACE, (4, 4), (4, 1))
@@ -103,6 +104,59 @@ def test_settings_of_omegaconf(tmp_path: Path) -> None:
     origin = fairseq(tmp_path, cfg=container({"model": container(model)}))
     assert (origin.config["num_attention_heads"], origin.config["hidden_act"]) == (2, "gelu_new")
     assert "classifier_dropout" not in origin.config
+
+
+SETTINGS = Path(__file__).parents[1] / "golden" / "settings"
+
+
+@pytest.mark.parametrize("name", ["structured", "dictionary", "dataclass", "namespace"])
+def test_settings_of_fairseq(name: str, tmp_path: Path) -> None:
+    """As omegaconf and pickle wrote them, with fairseq's own classes in them."""
+    settings = Raw((SETTINGS / f"{name}.pkl").read_bytes().removesuffix(b"."))
+    config = fairseq(tmp_path, **{"args" if name == "namespace" else "cfg": settings}).config
+    found = [config[field] for field in ("num_attention_heads", "hidden_act", "hidden_dropout_prob")]
+    assert found == [2, "relu", 0.25] and "classifier_dropout" not in config
+
+
+def test_classes_of_fairseq_are_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of them is imported or called, even where there is such a package."""
+    package = tmp_path / "packages" / "fairseq"
+    package.mkdir(parents=True)
+    trace = tmp_path / "was here"
+    code = f"open({str(trace)!r}, 'w')\nrun = lambda *a: open({str(trace)!r}, 'w')"
+    (package / "__init__.py").write_text(code)
+    monkeypatch.syspath_prepend(package.parent)
+    call = Call(Name("fairseq.run"), (str(trace),))
+    more = [call, Name("fairseq.os.system"), record("fairseq.os", {"a": call}), State(call, {"b": 1})]
+    settings = record("argparse.Namespace", {"encoder_attention_heads": 2, "task": more})
+    origin = fairseq(tmp_path, args=settings, extra_state=more)
+    assert origin.config["num_attention_heads"] == 2 and origin.holds == ("extra_state",)
+    assert not trace.exists() and "fairseq" not in sys.modules
+    for kind in ("structured", "plain"):
+        wrong: Any = {f"{BODY}x.weight": call} if kind == "structured" else call
+        with pytest.raises(UnsupportedFileError, match="should hold a state dict under 'model'"):
+            read(tmp_path, {"model": wrong, "args": settings})
+
+
+@pytest.mark.parametrize("name", ["fairseqs.run", "fairseq", "posix.system", "my.fairseq.run", "omegaconf_x.y"])
+def test_names_of_other_packages(name: str, tmp_path: Path) -> None:
+    called = Call(Name(name) if "." in name else Raw(b"cfair\nseq\n"), ("true",))
+    with pytest.raises(UnsafeFileError, match="which saved weights never need: it may try to run code"):
+        fairseq(tmp_path, args={"encoder_attention_heads": 2, "task": called})
+
+
+def test_many_names(tmp_path: Path) -> None:
+    """Each takes more memory than its few bytes."""
+    names = Raw(b"](" + b"cfairseq\na\n" * 200_000 + b"e")
+    with pytest.raises(CorruptFileError, match="more lists, dictionaries and tuples than its length accounts for"):
+        fairseq(tmp_path, args={"encoder_attention_heads": 2, "task": names})
+
+
+def test_values_without_end(tmp_path: Path) -> None:
+    """A value that is in itself, and in itself again."""
+    endless = Raw(b"comegaconf.nodes\nAnyNode\n)\x81q\x07}(X\x04\x00\x00\x00_valh\x07ub")
+    with pytest.raises(UnsupportedFileError, match="has a Record in the setting 'dropout'"):
+        fairseq(tmp_path, args={"encoder_attention_heads": 2, "dropout": endless})
 
 
 def test_names_that_are_not_text(tmp_path: Path) -> None:

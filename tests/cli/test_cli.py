@@ -41,7 +41,14 @@ def test_help_says_what_there_is() -> None:
 def test_inspect(tmp_path: Path) -> None:
     done = run("inspect", CHECKPOINT)
     assert done.returncode == 0, done.stderr
-    for text in ("transformers, safetensors, 1 file", "hidden_size=256", "11.1 MB in float16", "ar de en fr ru"):
+    assert "loads whole as  TFXLMWithLMHeadModel" in done.stdout, done.stdout
+    for text in (
+        "transformers, safetensors, 1 file",
+        "language modeling head (1 tensor)",
+        "hidden_size=256",
+        "11.1 MB in float16",
+        "ar de en fr ru",
+    ):
         assert text in done.stdout, done.stdout
     found = json.loads(run("inspect", CHECKPOINT, "--json").stdout)
     assert found["family"] == "xlm" and found["vocabulary"] == 9000 and found["problems"] == []

@@ -191,7 +191,7 @@ class Session:
 
 def main(*files: str) -> None:
     for folder, request_file, answer_file in zip(*[iter(files)] * 3, strict=True):
-        if b"TFText>" in Path(folder, "saved_model.pb").read_bytes():
+        if b"Sentencepiece" in Path(folder, "saved_model.pb").read_bytes():
             load_text_operations()
         session = Session(folder)
         request = dict(np.load(request_file).items())

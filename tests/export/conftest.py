@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.export.asked import Asked
 from tests.export.support import CLASSES, Exported, export, make_model
+from tests.models.families import FAMILIES
 from tfxlm.models import TFPreTrainedModel
 
 Exports = Callable[[type[TFPreTrainedModel]], Exported]
@@ -23,6 +25,12 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
         return made[kind]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
+    """Tokenizers of all families, and models that are exported with them when a test first asks for one."""
+    return {family.prefix: Asked(family, tmp_path_factory.mktemp(family.prefix)) for family in FAMILIES}
 
 
 @pytest.fixture(params=CLASSES, ids=lambda kind: kind.__name__)

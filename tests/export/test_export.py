@@ -19,6 +19,7 @@ from tests.export.support import Exported, config, config_of, export, make_model
 from tests.models.battery import perturb
 from tfxlm.errors import InputError, OutputExistsError
 from tfxlm.export import export_model
+from tfxlm.export.running import Runner, Sizes
 from tfxlm.export.signatures import make_signatures
 from tfxlm.models import (
     TFXLMForMultipleChoice,
@@ -86,7 +87,8 @@ def test_the_manifest_keeps_the_options_of_answers(exports: Exports, tmp_path: P
     def options(folder: Path) -> dict[str, int]:
         return json.loads((folder / "assets.extra/manifest.json").read_text())["answers"]
 
-    assert options(exports(TFXLMForQuestionAnswering).folder) == {"top_k": 5, "max_answer_length": 30}
+    of_texts = {"max_question_length": None, "stride": None}
+    assert options(exports(TFXLMForQuestionAnswering).folder) == {"top_k": 5, "max_answer_length": 30} | of_texts
     assert options(exports(TFXLMForSequenceClassification).folder) == {}
     changed = export(make_model(TFXLMWithLMHeadModel), tmp_path / "lm", top_k=2)
     assert options(changed.folder) == {"top_k": 2}
@@ -104,6 +106,12 @@ def test_padding_is_removed_in_the_graph(exported: Exported) -> None:
         assert len(work) == 2 * exported.model.config.num_hidden_layers  # of rank 2
 
 
+def test_the_graph_has_no_form_that_only_some_machines_run_well(exported: Exported) -> None:
+    proto = saved_model_pb2.SavedModel.FromString((exported.folder / "saved_model.pb").read_bytes())
+    functions = proto.meta_graphs[0].graph_def.library.function
+    assert not [node.name for function in functions for node in function.node_def if node.op == "FusedBatchNormV3"]
+
+
 # Names of the functions that become signatures.
 GRAPHS = ("default", "full")
 
@@ -118,7 +126,7 @@ def test_a_graph_that_keeps_padding_finds_no_rows() -> None:
     model = make_model(TFXLMForTokenClassification)
     for remove_padding in (True, False):
         model.base_model.remove_padding = remove_padding
-        for signature in make_signatures(model, {}).values():
+        for signature in make_signatures(Runner(model, Sizes()), {}).values():
             nodes = signature.graph.graph.as_graph_def().node
             assert finds_rows(nodes) == ("Where" in [node.op for node in nodes]) == remove_padding
 
@@ -151,7 +159,11 @@ def test_the_models_own_method_exports_the_same(tmp_path: Path) -> None:
     assert two == tmp_path / "two" / "5"
     manifests = [json.loads((folder / "assets.extra/manifest.json").read_text()) for folder in (one, two)]
     assert manifests[0]["golden"] == manifests[1]["golden"]
-    assert manifests[0]["answers"] == manifests[1]["answers"] == {"top_k": 3, "max_answer_length": 30}
+    assert (
+        manifests[0]["answers"]
+        == manifests[1]["answers"]
+        == {"top_k": 3, "max_answer_length": 30} | ({"max_question_length": None, "stride": None})
+    )
 
 
 @pytest.mark.parametrize(

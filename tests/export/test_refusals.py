@@ -111,7 +111,9 @@ def test_options_that_answers_do_not_have(options: dict[str, Any], message: str,
 
 
 def test_options_of_answers_that_have_none(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^The answers of TFXLMModel have no option 'top_k'\. They have: none\.$"):
+    with pytest.raises(
+        InputError, match=r"^The answers of TFXLMModel have no option 'top_k'\. They have: pooling, normalize\.$"
+    ):
         export_model(TFXLMModel(config()), None, tmp_path / "served", top_k=3)
 
 

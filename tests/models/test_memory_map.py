@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.measure import mapped_memory
 from tests.checkpoints.arrays import shifted
 from tests.models.battery import perturb, random_inputs
 from tests.models.families import XLM
@@ -321,3 +322,35 @@ def test_new_values_of_embeddings_and_bias_leave_the_file(tmp_path: Path, langua
     np.testing.assert_array_equal(
         again.get_input_embeddings().embeddings, language_model.get_input_embeddings().embeddings
     )
+
+
+# Opens the files of a model like one that is mapped, and holds them until it is told to stop.
+OTHER_PROCESS = """
+import sys
+from tfxlm.checkpoints import open_checkpoint
+with open_checkpoint(sys.argv[1], copy_on_write=True) as checkpoint:
+    views = [checkpoint.view(name, 64) for name in checkpoint]
+    total = sum(float(view.sum()) for view in views if view is not None)
+    print(total, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux says whose pages are whose")
+def test_pages_are_shared_between_processes(tmp_path: Path) -> None:
+    config = XLMRobertaConfig(**{**SHAPE, "vocab_size": 20_000})
+    TFXLMRobertaForTokenClassification(config).save_pretrained(tmp_path)
+    model = TFXLMRobertaForTokenClassification.from_pretrained(tmp_path, memory_map=True)
+    size = (tmp_path / "model.safetensors").stat().st_size / 1e6
+    outputs_of(model)
+    for weight in model.weights:
+        keras.ops.sum(weight)
+    resident, own = mapped_memory(str(tmp_path))
+    assert resident >= 0.9 * size and own == pytest.approx(resident, rel=0.02)
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        resident, own = mapped_memory(str(tmp_path))
+        other.communicate()
+    assert own == pytest.approx(resident / 2, rel=0.05)

@@ -140,6 +140,30 @@ def test_causal_models_do_not_look_ahead(config: XLMConfig) -> None:
     np.testing.assert_allclose(left, model(np.array([[4, 5]]))[0][0], atol=1e-5)
 
 
+@pytest.mark.parametrize("remove_padding", [True, False])
+def test_rows_that_are_causal(language_model: TFXLMWithLMHeadModel, remove_padding: bool) -> None:
+    """A row of a mixed batch answers as it does alone, in a model of its kind with the same weights."""
+    causal = TFXLMWithLMHeadModel(language_model.config.replace(causal=True))
+    causal.set_weights(language_model.get_weights())
+    for model in (language_model, causal):
+        model.base_model.remove_padding = remove_padding
+    inputs = random_inputs(language_model.config, lengths=(6, 4, 5, 2))
+    positions = np.array([[1, 5], [3, 0], [2, 4], [1, 1]])
+    rows = np.array([True, False, True, False])
+    for choice in ({}, {"masked_positions": positions}):
+        mixed = np.asarray(language_model(inputs | choice, causal=rows).logits)
+        kinds = [np.asarray(model(inputs | choice).logits) for model in (language_model, causal)]
+        np.testing.assert_allclose(mixed, np.where(rows[:, None, None], kinds[1], kinds[0]), atol=1e-6)
+        assert np.abs(kinds[0] - kinds[1])[rows].max() > 1e-2
+        np.testing.assert_array_equal(causal(inputs | choice, causal=~rows).logits, kinds[1])
+    language_model.base_model.remove_padding = True
+
+
+def test_rows_that_are_causal_are_one_for_each_row(language_model: TFXLMWithLMHeadModel) -> None:
+    with pytest.raises(InputError, match=r"causal must have shape \(3,\), as input_ids has, got \(1, 3\)"):
+        language_model(np.ones((3, 2), int), langs=np.ones((3, 2), int), causal=np.ones((1, 3), bool))
+
+
 @pytest.mark.parametrize(
     ("cls", "changes", "message"),
     [

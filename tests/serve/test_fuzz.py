@@ -1,6 +1,8 @@
 """Whatever comes in, an answer goes out, and the next good request is answered."""
 
+import contextlib
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +40,7 @@ _REQUESTS = st.fixed_dictionaries(
 _BODIES = _REQUESTS.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60)
 
 _quick = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
@@ -69,6 +71,48 @@ def test_rest_bodies(http: httpx.Client, body: bytes) -> None:
         assert response.status_code == 400
         assert set(answer) == {"error"}
         assert "Traceback" not in answer["error"]
+    _still_answers(http)
+
+
+_EXAMPLES = st.fixed_dictionaries(
+    {},
+    optional={
+        "signature_name": st.sampled_from(["classes", "values", "wide", "flat", "upper"]) | _VALUES,
+        "examples": st.lists(st.dictionaries(st.sampled_from(["x", "name", "times"]), _VALUES), max_size=3) | _VALUES,
+        "context": st.dictionaries(st.sampled_from(["x", "name", "times"]), _VALUES, max_size=3) | _VALUES,
+    },
+)
+
+
+@_quick
+@given(body=_EXAMPLES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60), verb=st.booleans())
+def test_rest_examples(http: httpx.Client, body: bytes, verb: bool) -> None:
+    response = http.post(f"/v1/models/tiny:{'classify' if verb else 'regress'}", content=body)
+    answer = json.loads(response.text)
+    assert (response.status_code, set(answer)) in ((200, {"results"}), (400, {"error"}))
+    assert "Traceback" not in str(answer)
+    _still_answers(http)
+
+
+@_quick
+@given(
+    head=st.sampled_from(["POST", "GET", "PUT", "\x00"]),
+    length=st.sampled_from(["", "0", "3", "-1", "x", "1, 2", "99999999999999999999", "7\r\nContent-Length: 8"]),
+    encoding=st.sampled_from(["", "chunked", "gzip", "gzip, chunked", "nope"]),
+    body=st.binary(max_size=30) | st.sampled_from([b"3\r\n{}\n\r\n0\r\n\r\n", b"ffffffffffffffffff\r\n", b"-1\r\n"]),
+)
+def test_bytes_on_the_rest_port(
+    server: Server, http: httpx.Client, head: str, length: str, encoding: str, body: bytes
+) -> None:
+    host, port = server.rest_url.removeprefix("http://").split(":")
+    headers = f"{head} /v1/models/tiny:predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    headers += f"Content-Length: {length}\r\n" if length else ""
+    headers += f"Transfer-Encoding: {encoding}\r\n" if encoding else ""
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(headers.encode() + b"\r\n" + body)
+        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            assert not connection.recv(1000).startswith(b"HTTP/1.1 5")
     _still_answers(http)
 
 
@@ -113,4 +157,22 @@ def test_grpc_messages(
     except grpc.RpcError as error:
         assert error.code().name in ("INVALID_ARGUMENT", "NOT_FOUND")
         assert "Traceback" not in error.details()
+    _still_answers(http)
+
+
+@_quick
+@given(
+    method=st.sampled_from(
+        [
+            *(f"PredictionService/{name}" for name in ("Predict", "Classify", "Regress", "MultiInference")),
+            *("PredictionService/GetModelMetadata", "ModelService/GetModelStatus"),
+            "ModelService/HandleReloadConfigRequest",
+        ]
+    ),
+    message=st.binary(max_size=80),
+)
+def test_grpc_bytes(http: httpx.Client, channel: grpc.Channel, method: str, message: bytes) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/tensorflow.serving.{method}")(message, timeout=30)
+    assert caught.value.code().name in ("INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED")
     _still_answers(http)

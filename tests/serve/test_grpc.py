@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
-    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -184,9 +183,30 @@ def test_message_beyond_the_limit(predictions: Any) -> None:
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_methods_that_do_not_exist_here(predictions: Any) -> None:
-    error = refusal(predictions.Classify, classification_pb2.ClassificationRequest())
+def test_methods_that_do_not_exist(channel: grpc.Channel) -> None:
+    error = refusal(channel.unary_unary("/tensorflow.serving.PredictionService/Foretell"), b"")
     assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("method", ["PredictionService/GetModelMetadata", "ModelService/GetModelStatus"])
+def test_a_question_that_is_too_long(channel: grpc.Channel, method: str) -> None:
+    error = refusal(channel.unary_unary(f"/tensorflow.serving.{method}"), b"x" * 100_000)
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "Request has at most 65536 bytes here" in error.details()
+
+
+def health(channel: grpc.Channel, service: bytes = b"") -> bytes:
+    request = b"\n" + bytes([len(service)]) + service if service else b""
+    return channel.unary_unary("/grpc.health.v1.Health/Check")(request, timeout=30)
+
+
+def test_health(channel: grpc.Channel) -> None:
+    # The bytes of HealthCheckResponse {status: SERVING}.
+    assert health(channel) == health(channel, b"tensorflow.serving.PredictionService") == b"\x08\x01"
+    with pytest.raises(grpc.RpcError) as caught:
+        health(channel, b"other")
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    assert caught.value.details() == "There is no service 'other' here."
 
 
 def test_metadata(predictions: Any) -> None:

@@ -16,6 +16,7 @@ from tfxlm.errors import ExportError, ServingError
 from tfxlm.serve.model_config import ALL, ServedModel, VersionPolicy
 from tfxlm.serve.models import ModelManager, version_folders
 from tfxlm.serve.servable import Servable
+from tfxlm.serve.warmup import replay_warmup
 
 
 def test_version_folders_are_whole_numbers(tiny_folder: Path) -> None:
@@ -38,7 +39,7 @@ def test_the_newest_version_is_the_highest_number_not_the_last_name(tiny_folder:
 def test_states_of_a_version(tiny_folder: Path) -> None:
     servable = Servable("tiny", 10, tiny_folder / "10")
     assert servable.status.state == "START"
-    servable.load()
+    servable.load(replay_warmup)
     assert servable.status.state == "AVAILABLE"
     servable.unload()
     assert servable.status.state == "END"
@@ -46,7 +47,7 @@ def test_states_of_a_version(tiny_folder: Path) -> None:
 
 def test_calling_an_unloaded_version(tiny_folder: Path) -> None:
     servable = Servable("tiny", 10, tiny_folder / "10")
-    servable.load()
+    servable.load(replay_warmup)
     servable.unload()
     with pytest.raises(ServingError, match="Model 'tiny' version 10 is not available; its state is END") as caught:
         servable.predict("half_plus_three", {"x": np.zeros(1, np.float32)})
@@ -56,7 +57,7 @@ def test_calling_an_unloaded_version(tiny_folder: Path) -> None:
 def test_a_version_that_cannot_be_loaded_keeps_the_reason(tmp_path: Path) -> None:
     servable = Servable("tiny", 1, tmp_path)
     with pytest.raises(ExportError, match=r"saved_model\.pb is missing"):
-        servable.load()
+        servable.load(replay_warmup)
     assert servable.status.state == "END"
     assert (servable.status.error_code, servable.status.error_message) == ("DATA_LOSS", "saved_model.pb is missing")
 
@@ -66,16 +67,20 @@ def test_a_graph_without_the_tag_for_serving(tmp_path: Path) -> None:
     saved_model.meta_graphs.add().meta_info_def.tags.append("train")
     (tmp_path / "saved_model.pb").write_bytes(saved_model.SerializeToString())
     with pytest.raises(ExportError, match=r"saved_model\.pb holds no graph with the tag 'serve'\. Export the model"):
-        Servable("tiny", 1, tmp_path).load()
+        Servable("tiny", 1, tmp_path).load(replay_warmup)
+
+
+def write_warmup_logs(folder: Path, *logs: prediction_log_pb2.PredictionLog) -> None:
+    (folder / "assets.extra").mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as writer:
+        for log in logs:
+            writer.write(log.SerializeToString())
 
 
 def write_warmup(folder: Path, *requests: predict_pb2.PredictRequest) -> None:
-    (folder / "assets.extra").mkdir()
-    with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as writer:
-        for request in requests:
-            log = prediction_log_pb2.PredictLog(request=request)
-            writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
-        writer.write(prediction_log_pb2.PredictionLog().SerializeToString())  # of another kind
+    other = prediction_log_pb2.PredictionLog()  # of another kind
+    logs = [prediction_log_pb2.PredictionLog(predict_log={"request": request}) for request in requests]
+    write_warmup_logs(folder, *logs, other)
 
 
 def warmup_request(**inputs: list[float]) -> predict_pb2.PredictRequest:
@@ -89,13 +94,13 @@ def test_warmup_requests_are_replayed_before_a_version_answers(tmp_path: Path, m
     replayed = []
     predict = Servable.predict
 
-    def noted(servable: Servable, signature: str, inputs: dict[str, np.ndarray]) -> object:
+    def noted(servable: Servable, signature: str, inputs: dict[str, np.ndarray]) -> None:
         replayed.append((servable.status.state, signature, predict(servable, signature, inputs)["y"].tolist()))
 
     monkeypatch.setattr(Servable, "predict", noted)
     folder = save_plus_model(tmp_path / "1", 1)
     write_warmup(folder, warmup_request(x=[1, 2]), warmup_request(x=[5]))
-    Servable("plus", 1, folder).load()
+    Servable("plus", 1, folder).load(replay_warmup)
     assert replayed == [("LOADING", "serving_default", [2, 3]), ("LOADING", "serving_default", [6])]
 
 
@@ -104,7 +109,7 @@ def test_a_version_that_cannot_answer_its_warmup_requests(tmp_path: Path) -> Non
     write_warmup(folder, warmup_request(z=[1]))
     servable = Servable("plus", 1, folder)
     with pytest.raises(ExportError, match=r"Model 'plus' version 1 in .* cannot be loaded: The inputs do not fit sign"):
-        servable.load()
+        servable.load(replay_warmup)
     assert servable.status.state == "END"
 
 
@@ -259,7 +264,7 @@ def test_a_version_goes_when_its_last_request_is_answered(plus: Path) -> None:
 
 
 def test_models_follow_a_new_configuration(plus: Path, tiny_folder: Path) -> None:
-    models = ModelManager({"plus": ServedModel(plus, ALL, {"stable": 1}), "old": ServedModel(plus)})
+    models = ModelManager({"plus": ServedModel(plus, ALL, {"stable": 1}), "old": ServedModel(plus)}, [tiny_folder])
     models.load()
     models.refresh(
         {
@@ -284,3 +289,40 @@ def test_a_label_for_a_version_that_is_not_there_stays_where_it_was(
     assert answer(models, label="stable") == 1
     with pytest.raises(ServingError, match="label 'gone' is unknown"):
         answer(models, label="gone")
+
+
+def test_models_elsewhere_are_not_loaded(plus: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    models = ModelManager({"plus": ServedModel(plus)})
+    models.load()
+    (tmp_path / "link").symlink_to(tiny_folder)
+    for path in (tiny_folder, tiny_folder.parent, plus / ".." / ".." / "tiny", tmp_path / "link", plus.parent):
+        with pytest.raises(
+            ServingError, match=r"^Model 'tiny' is in .*, which is in no folder that this ser"
+        ) as caught:
+            models.refresh({"tiny": ServedModel(path)})
+        assert caught.value.code == "PERMISSION_DENIED"
+    assert models.names == ("plus",)
+    assert answer(models) == 3
+
+
+def test_a_version_that_is_a_link_elsewhere_is_not_loaded(plus: Path, tiny_folder: Path) -> None:
+    models = ModelManager({"plus": ServedModel(plus)})
+    models.load()
+    (plus / "9").symlink_to(tiny_folder / "9")
+    (problem,) = models.refresh()
+    assert problem.startswith(f"Version 9 of model 'plus', {plus / '9'}, is a link out of the folders that this server")
+    assert states(models) == {3: "AVAILABLE"}
+    (plus / "8").symlink_to(plus / "1")  # a link inside
+    models.refresh()
+    assert answer(models) == 1
+    assert answer(models, version=8) == 1
+
+
+def test_only_so_many_versions_that_are_gone_are_remembered(plus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfxlm.serve.models._REMEMBERED", 1)
+    models = ModelManager({"plus": ServedModel(plus, ALL)})
+    models.load()
+    for version in (1, 2):
+        shutil.rmtree(plus / str(version))
+    models.refresh()
+    assert states(models) == {3: "AVAILABLE", 2: "END"}

@@ -1,10 +1,14 @@
 """Starting, stopping, ports, missing models, many requests at once."""
 
-import contextlib
+from __future__ import annotations
+
 import json
+import re
 import shutil
 import socket
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,8 +21,11 @@ import pytest
 from tests.serve.conftest import CLASSIFY
 from tfxlm.client import Client, messages
 from tfxlm.errors import ExportError, InputError, ServingError
-from tfxlm.serve import Server
+from tfxlm.serve import BatchingParameters, Server
 from tfxlm.serve.servable import Servable
+
+# A client that does not try again by itself, where it could.
+ONCE: dict[str, Any] = {"retry": None}
 
 
 def make(folder: Path | str, **options: Any) -> Server:
@@ -142,6 +149,8 @@ def test_broken_models_leave_nothing_half_started(tiny_folder: Path, tmp_path: P
         ({"a": "x"}, {"num_threads": 0}, "num_threads must be from 1"),
         ({"a": "x"}, {"max_request_bytes": 0}, "max_request_bytes must be from 1"),
         ({"a": "x"}, {"max_queued": -1}, "max_queued must be from 0"),
+        ({"a": "x"}, {"request_timeout_seconds": 0}, "request_timeout_seconds must be from 0.001"),
+        ({"a": "x"}, {"drain_seconds": -1}, "drain_seconds must be from 0"),
         ({"a": "x"}, {"file_system_poll_wait_seconds": -1}, "file_system_poll_wait_seconds must be from 0"),
         ({"a": "x"}, {"model_config_file_poll_wait_seconds": -1}, "model_config_file_poll_wait_seconds must be from 0"),
         ({"a": "x"}, {"model_config_file": "x"}, "Give models or model_config_file, not both"),
@@ -164,66 +173,177 @@ def test_many_requests_at_once_get_their_own_answers(server: Server) -> None:
             assert all(pool.map(ask, range(120)))
 
 
-def test_a_full_queue_says_so_and_status_still_answers(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entered, leave = threading.Semaphore(0), threading.Event()
-    predict = Servable.predict
+class Held:
+    """Calls of models that wait inside a `with` block until they are let go."""
 
-    def slow(*arguments: Any) -> dict[str, np.ndarray]:
-        entered.release()
-        leave.wait(30)
-        return predict(*arguments)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.entered, self.leave, self.calls = threading.Semaphore(0), threading.Event(), []
+        predict = Servable.predict
 
-    monkeypatch.setattr(Servable, "predict", slow)
+        def slow(servable: Servable, signature_name: str, *arguments: Any) -> dict[str, np.ndarray]:
+            self.calls.append(signature_name)
+            self.entered.release()
+            self.leave.wait(30)
+            return predict(servable, signature_name, *arguments)
+
+        monkeypatch.setattr(Servable, "predict", slow)
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.leave.set()
+
+    def wait_for(self, calls: int) -> None:
+        for _ in range(calls):
+            assert self.entered.acquire(timeout=30)
+
+
+def in_progress(server: Server) -> float:
+    text = httpx.get(f"{server.rest_url}/monitoring/prometheus/metrics").text
+    return float(re.search(r"^tfxlm_requests_in_progress (\S+)$", text, re.M)[1])
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("batching", [None, BatchingParameters(num_batch_threads=1)])
+def test_a_full_queue_says_so_and_status_still_answers(
+    tiny_folder: Path, batching: BatchingParameters | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (
-        make(tiny_folder, num_threads=1, max_queued=1) as server,
+        make(tiny_folder, num_threads=1, max_queued=1, batching=batching) as server,
+        ThreadPoolExecutor(2) as pool,
+        Client(rest=server.rest_url, **ONCE) as over_rest,
+        Client(grpc=server.grpc_address, **ONCE) as over_grpc,
+        Held(monkeypatch) as held,
+    ):
+        url, body = f"{server.rest_url}/v1/models/tiny:predict", json.dumps({"inputs": CLASSIFY})
+        first = pool.submit(httpx.post, url, content=body, timeout=60)
+        held.wait_for(1)
+        second = pool.submit(httpx.post, url, content=body, timeout=60)
+        wait_until(lambda: in_progress(server) == 2)
+        answer = httpx.post(url, content=body)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert answer.json() == {"error": "The server is busy: 1 requests are waiting already. Try again later."}
+        for client in (over_rest, over_grpc):
+            with pytest.raises(ServingError, match="1 requests are waiting already") as caught:
+                client.predict("tiny", CLASSIFY)
+            assert caught.value.code == "RESOURCE_EXHAUSTED"
+            assert client.status("tiny")[0].state == "AVAILABLE"
+        held.leave.set()
+        assert [it.result(30).status_code for it in (first, second)] == [200, 200]
+
+
+@pytest.mark.parametrize("batching", [None, BatchingParameters(num_batch_threads=1)])
+def test_what_nobody_waits_for_any_more_is_not_run(
+    tiny_folder: Path, batching: BatchingParameters | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        make(tiny_folder, num_threads=1, batching=batching) as server,
         ThreadPoolExecutor(1) as pool,
         Client(rest=server.rest_url) as over_rest,
         Client(grpc=server.grpc_address) as over_grpc,
+        Held(monkeypatch) as held,
     ):
-        url, body = f"{server.rest_url}/v1/models/tiny:predict", json.dumps({"inputs": CLASSIFY})
-        try:
-            first = pool.submit(httpx.post, url, content=body, timeout=60)
-            assert entered.acquire(timeout=30)
-            answer = None
-            while answer is None:  # a request without an answer waits in the queue; the next one is refused
-                with contextlib.suppress(httpx.ReadTimeout):
-                    answer = httpx.post(url, content=body, timeout=0.3)
-            assert answer.status_code == 429
-            assert "The server is busy: 1 requests are waiting already. Try again later" in answer.json()["error"]
-            for client in (over_rest, over_grpc):
-                with pytest.raises(ServingError, match="1 requests are waiting already") as caught:
-                    client.predict("tiny", CLASSIFY)
-                assert caught.value.code == "RESOURCE_EXHAUSTED"
-                assert client.status("tiny")[0].state == "AVAILABLE"
-        finally:
-            leave.set()
-        assert first.result(30).status_code == 200
+        for client in (over_rest, over_grpc):
+            client.metadata("tiny")
+        first = pool.submit(over_rest.predict, "tiny", CLASSIFY, timeout=60)
+        held.wait_for(1)
+        for client in (over_rest, over_grpc):
+            with pytest.raises(ServingError, match=r"not answer(ed)? within") as caught:
+                client.predict("tiny", {"x": [1.0]}, signature_name="half_plus_three", timeout=0.2)
+            assert caught.value.code == "DEADLINE_EXCEEDED"
+        wait_until(lambda: in_progress(server) == 1)
+        held.leave.set()
+        assert first.result(30)["scores"].shape == (2, 3)
+        over_rest.predict("tiny", CLASSIFY)
+        assert held.calls == ["serving_default", "serving_default"]
 
 
-def test_stopping_lets_a_request_in_progress_finish(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entered, leave = threading.Semaphore(0), threading.Event()
-    predict = Servable.predict
+def test_a_request_has_its_time(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with make(tiny_folder, request_timeout_seconds=0.2) as server, Held(monkeypatch) as held:
+        answer = httpx.post(f"{server.rest_url}/v1/models/tiny:predict", json={"inputs": CLASSIFY})
+        assert answer.status_code == 504
+        assert re.fullmatch(r"The request was not answered within its 0\.\d+ seconds\.", answer.json()["error"])
+        with grpc.insecure_channel(server.grpc_address) as channel, pytest.raises(grpc.RpcError) as caught:
+            request = messages.PredictRequest()
+            request.model_spec.name = "tiny"
+            request.model_spec.signature_name = "upper"
+            request.inputs["text"].CopyFrom(messages.TensorProto(dtype=7, string_val=[b"a"]))
+            request.inputs["text"].tensor_shape.dim.add(size=1)
+            channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(request.SerializeToString())
+        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        host, port = server.rest_url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:  # a body that never comes whole
+            connection.sendall(b"POST /v1/models/tiny:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            assert connection.recv(100).startswith(b"HTTP/1.1 504")
+        held.leave.set()
 
-    def slow(*arguments: Any) -> dict[str, np.ndarray]:
-        entered.release()
-        leave.wait(30)
-        return predict(*arguments)
 
-    monkeypatch.setattr(Servable, "predict", slow)
-    server = make(tiny_folder, num_threads=2).start()
+def test_requests_together_hold_so_many_bytes(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps({"inputs": CLASSIFY}).encode()
     with (
+        make(tiny_folder, max_request_bytes=len(body), num_threads=1) as server,
+        ThreadPoolExecutor(8) as pool,
+        Held(monkeypatch) as held,
+    ):
+        url = f"{server.rest_url}/v1/models/tiny:predict"
+        posts = [pool.submit(httpx.post, url, content=body, timeout=60) for _ in range(8)]
+        wait_until(lambda: in_progress(server) == 8)
+        wait_until(lambda: httpx.post(url, content=body).status_code == 429)
+        held.leave.set()
+        assert {post.result(30).status_code for post in posts} == {200}
+
+
+@pytest.mark.parametrize("batching", [None, BatchingParameters(num_batch_threads=2)])
+def test_stopping_lets_a_request_in_progress_finish(
+    tiny_folder: Path, batching: BatchingParameters | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make(tiny_folder, num_threads=2, batching=batching).start()
+    with (
+        Held(monkeypatch) as held,
         ThreadPoolExecutor(3) as pool,
         Client(rest=server.rest_url) as over_rest,
         Client(grpc=server.grpc_address) as over_grpc,
     ):
-        answers = [pool.submit(client.predict, "tiny", CLASSIFY) for client in (over_rest, over_grpc)]
-        for _ in answers:
-            assert entered.acquire(timeout=30)
+        names = ("serving_default", "half_plus_three")  # which are not joined
+        inputs = (CLASSIFY, {"x": [1.0]})
+        clients = (over_rest, over_grpc)
+        answers = [
+            pool.submit(client.predict, "tiny", given, signature_name=name)
+            for client, given, name in zip(clients, inputs, names, strict=True)
+        ]
+        held.wait_for(2)
+        port = int(server.rest_url.rpartition(":")[2])
         stopped = pool.submit(server.stop)
-        leave.set()
-        for answer in answers:
-            assert answer.result(30)["scores"].shape == (2, 3)
+        wait_until(lambda: not listens(("127.0.0.1", port)))
+        held.leave.set()
+        assert answers[0].result(30)["scores"].shape == (2, 3)
+        assert answers[1].result(30)["y"].tolist() == [3.5]
         stopped.result(30)
+
+
+def test_stopping_has_its_time(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tfxlm.serve.server.STOP_MARGIN_SECONDS", 0.2)
+    server = make(tiny_folder, drain_seconds=0.2).start()
+    with Held(monkeypatch) as held, ThreadPoolExecutor(1) as pool:
+        post = pool.submit(httpx.post, f"{server.rest_url}/v1/models/tiny:predict", json={"inputs": CLASSIFY})
+        held.wait_for(1)
+        server.stop()  # while the call of the model goes on
+        assert not held.leave.is_set()
+        assert "what still runs is left behind" in caplog.text
+        answer = post.result(30)
+        assert (answer.status_code, answer.json()) == (
+            503,
+            {"error": "The server is stopping, and the request was not answered in time."},
+        )
 
 
 def test_requests_beyond_the_limit_over_both_transports(tiny_folder: Path) -> None:
@@ -248,16 +368,3 @@ def test_error_messages_stay_short_however_long_the_request(server: Server) -> N
             call(request.SerializeToString(), timeout=30)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert len(caught.value.details()) < 1100
-
-
-def test_deadline_of_a_call_over_both_transports(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    leave = threading.Event()
-    monkeypatch.setattr(Servable, "predict", lambda *_: leave.wait(30))
-    with make(tiny_folder, num_threads=4) as server:
-        for options in ({"rest": server.rest_url}, {"grpc": server.grpc_address}):
-            with Client(**options) as client:
-                client.metadata("tiny")
-                with pytest.raises(ServingError, match=r"did not answer within 0.3 seconds. Pass a longer") as caught:
-                    client.predict("tiny", CLASSIFY, timeout=0.3)
-                assert caught.value.code == "DEADLINE_EXCEEDED"
-        leave.set()

@@ -1,4 +1,6 @@
-"""The bounded pool of threads."""
+"""Threads, places and time limits of requests."""
+
+from __future__ import annotations
 
 import asyncio
 import threading
@@ -6,12 +8,13 @@ import threading
 import pytest
 
 from tfxlm.errors import ServingError
+from tfxlm.serve.admission import Gate, time_limit
 from tfxlm.serve.workers import WorkerPool
 
 
 def test_results_and_exceptions_come_back() -> None:
     async def scenario() -> None:
-        pool = WorkerPool(1, 0)
+        pool = WorkerPool(1)
         assert await pool.run(lambda a, b: a + b, 2, 3) == 5
         with pytest.raises(ZeroDivisionError):
             await pool.run(lambda: 1 // 0)
@@ -21,26 +24,29 @@ def test_results_and_exceptions_come_back() -> None:
     asyncio.run(scenario())
 
 
-def test_a_full_pool_refuses_and_a_cancelled_wait_frees_its_place() -> None:
+def test_what_is_cancelled_before_its_turn_never_runs_and_a_late_result_is_undone() -> None:
     async def scenario() -> None:
-        pool = WorkerPool(1, 1)
-        leave = threading.Event()
-        calls = []
-        running = asyncio.create_task(pool.run(leave.wait, 30))
-        waiting = asyncio.create_task(pool.run(calls.append, "never"))
-        await asyncio.sleep(0)
-        with pytest.raises(ServingError, match="1 requests are waiting already") as caught:
-            await pool.run(calls.append, "refused")
-        assert caught.value.code == "RESOURCE_EXHAUSTED"
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        taken = asyncio.create_task(pool.run(calls.append, "taken"))
-        await asyncio.sleep(0)
+        pool = WorkerPool(1)
+        started, leave, undone = threading.Event(), threading.Event(), threading.Event()
+        calls: list[str] = []
+
+        def slow() -> str:
+            started.set()
+            leave.wait(30)
+            return "late"
+
+        running = asyncio.create_task(pool.run(slow, undo=lambda result: (calls.append(result), undone.set())))
+        waiting = asyncio.create_task(pool.run(calls.append, "never", undo=lambda _: calls.append("nor this")))
+        while not started.is_set():
+            await asyncio.sleep(0.01)
+        for task in (running, waiting):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
         leave.set()
-        await running
-        await taken
-        assert calls == ["taken"]
+        assert undone.wait(30)
+        await pool.run(calls.append, "next")
+        assert calls == ["late", "next"]
         pool.close()
 
     asyncio.run(scenario())
@@ -48,11 +54,42 @@ def test_a_full_pool_refuses_and_a_cancelled_wait_frees_its_place() -> None:
 
 def test_a_closed_pool_is_unavailable() -> None:
     async def scenario() -> None:
-        pool = WorkerPool(1, 1)
+        pool = WorkerPool(1)
         pool.close()
-        for _ in range(3):  # more often than there are places: a refusal gives its place back
-            with pytest.raises(ServingError, match="The server is stopping") as caught:
-                await pool.run(lambda: None)
-            assert caught.value.code == "UNAVAILABLE"
+        with pytest.raises(ServingError, match="The server is stopping") as caught:
+            await pool.run(lambda: None)
+        assert caught.value.code == "UNAVAILABLE"
 
     asyncio.run(scenario())
+
+
+def test_a_full_gate_refuses_and_a_place_is_given_back() -> None:
+    gate = Gate(2, 1, 100)
+    with gate.entered() as one:
+        one.hold(60)
+        with gate.entered() as two:
+            with pytest.raises(ServingError, match=r"^The server is busy: 1 requests are waiting already") as caught:
+                gate.entered().__enter__()
+            assert caught.value.code == "RESOURCE_EXHAUSTED"
+            with pytest.raises(ServingError, match=r"^The server is busy: requests of 60 bytes are waiting already"):
+                two.hold(41)
+            two.hold(40)
+        assert (gate.inside, gate.held) == (1, 60)
+    assert (gate.inside, gate.held) == (0, 0)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 0.01])
+def test_time_that_is_over(seconds: float) -> None:
+    began = []
+
+    async def scenario() -> None:
+        async with time_limit(seconds):
+            began.append(True)
+            await asyncio.sleep(30)
+
+    with pytest.raises(
+        ServingError, match=rf"^The request was not answered within its {max(seconds, 0):g} sec"
+    ) as caught:
+        asyncio.run(scenario())
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert bool(began) == (seconds > 0)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 VOCABULARY = 10
 
@@ -23,6 +24,15 @@ _ECHO_SPECS = (
     _spec(tf.float64, (None,), "double"),
     _spec(tf.string, (None,), "word"),
 )
+
+
+def _parsed(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    features = {
+        "x": tf.io.FixedLenFeature([], tf.float32, 0.0),
+        "name": tf.io.FixedLenFeature([], tf.string, "none"),
+        "times": tf.io.FixedLenFeature([], tf.int64, 1),
+    }
+    return tf.io.parse_example(serialized, features)
 
 
 class TinyModel(tf.Module):
@@ -75,6 +85,32 @@ class TinyModel(tf.Module):
     def binary(self, raw: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"same_bytes": raw, "same": raw}
 
+    @tf.function(input_signature=[_spec(tf.string, (None,), "inputs")])
+    def classes(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Of two classes: how far a feature is from 0 and from 1; the other feature names the first class."""
+        features = _parsed(inputs)
+        scores = tf.stack([features["x"], 1.0 - features["x"]], axis=1)
+        labels = tf.stack([features["name"], tf.fill(tf.shape(features["name"]), "other")], axis=1)
+        return {"classes": labels, "scores": scores}
+
+    @tf.function(input_signature=[_spec(tf.string, (None,), "inputs")])
+    def values(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = _parsed(inputs)
+        return {"outputs": features["x"] * tf.cast(features["times"], tf.float32)}
+
+    @tf.function(input_signature=[_spec(tf.string, (None,), "inputs")])
+    def wide(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"outputs": tf.zeros([tf.shape(inputs)[0], 2])}
+
+    @tf.function(input_signature=[_spec(tf.string, (None,), "inputs")])
+    def flat(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": tf.zeros([tf.shape(inputs)[0]])}
+
+    @tf.function(input_signature=[_spec(tf.float32, (None,), "x")])
+    def share(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Answers with one number for all rows, though the signature does not say so."""
+        return {"sum": tf.reshape(tf.reduce_sum(x), [-1])}
+
     @tf.function(input_signature=list(_ECHO_SPECS))
     def echo(self, flag, tiny, byte, big, unsigned, huge, half, brain, double, word) -> dict[str, tf.Tensor]:
         values = (flag, tiny, byte, big, unsigned, huge, half, brain, double, word)
@@ -93,9 +129,24 @@ def save_tiny_model(folder: Path) -> Path:
         "uneven": model.uneven,
         "binary": model.binary,
         "echo": model.echo,
+        "share": model.share,
+        "classes": model.classes,
+        "values": model.values,
+        "wide": model.wide,
+        "flat": model.flat,
     }
     tf.saved_model.save(model, str(folder), signatures=signatures)
+    methods = {"classes": "classify", "values": "regress", "wide": "regress", "flat": "classify", "upper": "classify"}
+    write_methods(folder / "saved_model.pb", methods)
     return folder
+
+
+def write_methods(file: Path, methods: dict[str, str]) -> None:
+    """Says what signatures are for: TensorFlow itself writes `predict` for all."""
+    saved_model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for name, method in methods.items():
+        saved_model.meta_graphs[0].signature_def[name].method_name = f"tensorflow/serving/{method}"
+    file.write_bytes(saved_model.SerializeToString())
 
 
 class PlusModel(tf.Module):

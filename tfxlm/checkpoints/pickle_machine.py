@@ -7,7 +7,7 @@ from pathlib import Path
 from pickletools import opcodes
 from typing import Any
 
-from tfxlm.checkpoints.pickle_values import Constructor, Record, RecordType, plain_key
+from tfxlm.checkpoints.pickle_values import Constructor, RecordType, plain_key
 from tfxlm.errors import CorruptFileError, UnsafeFileError
 
 MAX_PICKLE_BYTES = 128 * 1024 * 1024  # names and shapes only; a vocabulary of 200,000 words takes a twentieth
@@ -38,6 +38,7 @@ class Machine:
         path: Path,
         names: Mapping[str, Any],
         persistent_load: Callable[[Any], Any],
+        packages: tuple[str, ...] = (),
     ) -> None:
         self.data = data
         self.position = self.start = start
@@ -45,6 +46,7 @@ class Machine:
         self.parts_left = _SOME_PARTS
         self.path = path
         self.names = names
+        self.packages = packages
         self.persistent_load = persistent_load
         self.stack: list[Any] = []
         self.marked: list[list[Any]] = []  # the stacks below each open mark
@@ -222,12 +224,16 @@ class Machine:
         self.stack.append(self.memo[index])
 
     def find(self, name: str) -> None:
-        if name not in self.names:
+        if name in self.names:
+            self.stack.append(self.names[name])
+        elif name.startswith(self.packages):
+            self.spend(_OBJECT_PARTS)
+            self.stack.append(RecordType(name))
+        else:
             raise UnsafeFileError(
                 f"'{self.path}' names '{name[:200]}', which saved weights never need: it may try to run code. Nothing "
                 "was executed. Get the weights as safetensors, or convert the file yourself if you trust its source."
             )
-        self.stack.append(self.names[name])
 
     def find_named(self) -> None:
         module = self.line()
@@ -243,7 +249,7 @@ class Machine:
         function, arguments = self.pop_some(2)
         if type(arguments) is not tuple:
             raise ValueError("the arguments of a call are not a tuple")
-        if not isinstance(function, Constructor):
+        if not isinstance(function, Constructor | RecordType):
             raise UnsafeFileError(
                 f"'{self.path}' calls a value of type {type(function).__name__}, which saved weights never do. Nothing "
                 "was executed. Get the weights as safetensors."
@@ -260,7 +266,7 @@ class Machine:
                 "do. Nothing was executed. Get the weights as safetensors."
             )
         self.spend(_OBJECT_PARTS)
-        self.stack.append(Record(kind.name))
+        self.stack.append(kind.build())
 
     def set_state(self) -> None:
         state = self.pop()

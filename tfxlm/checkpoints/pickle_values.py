@@ -8,6 +8,8 @@ from typing import Any
 _PLAIN_KEYS = frozenset((str, int, float, bool, bytes, type(None)))
 _LONGEST_KEY, _LARGEST_KEY = 16, 1 << 60
 _MOST_SHOWN = 40
+# The attribute that holds the value of one who has a single value; omegaconf calls it that.
+VALUE = "_val"
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,9 @@ class Constructor:
     build: Callable[..., Any]
 
 
-@dataclass(frozen=True)
-class RecordType:
-    """A class named in a file, of which nothing but the attributes of its instances is of use."""
-
-    name: str
-
-
 @dataclass(eq=False)
 class Record:
-    """An instance of such a class, which it only resembles.
+    """An instance of a class that a file names, which it only resembles.
 
     Attributes:
         name: of the class.
@@ -49,6 +44,21 @@ class Record:
                 self.state.update(part)
             elif part is not None:
                 raise ValueError(f"the state of a {self.name} is not a dictionary")
+
+
+@dataclass(frozen=True)
+class RecordType:
+    """A class named in a file, of which nothing but the attributes of its instances is of use.
+
+    It is a name: no class is looked up, and what it seems to be called with is kept or dropped, never used.
+    """
+
+    name: str
+
+    def build(self, *arguments: Any) -> Record:
+        """Returns an instance; of arguments, the only one is kept where it is plain, as that of an enumeration is."""
+        is_value = len(arguments) == 1 and type(arguments[0]) in _PLAIN_KEYS
+        return Record(self.name, {VALUE: arguments[0]} if is_value else {})
 
 
 def plain_key(key: Any) -> Any:

@@ -3,6 +3,7 @@
 Pickle is a language for a small stack machine, and the standard library's machine imports and calls whatever a file
 names. This one has the few operations that files of tensors use. It builds plain tuples, lists, dicts and sets; a name
 is looked up in a mapping given by the caller and never imported, and only a `Constructor` from that mapping is called.
+A class of a package that is known to write settings becomes a `RecordType`, which is its name and nothing else.
 It takes no memory that the file merely announces: what is read is a slice of bytes that are there.
 """
 
@@ -24,6 +25,7 @@ def load_pickle(
     path: Path,
     names: Mapping[str, Any],
     persistent_load: Callable[[Any], Any],
+    packages: tuple[str, ...] = (),
     start: int = 0,
 ) -> tuple[Any, int]:
     """Reads one pickle and stops after it.
@@ -33,6 +35,7 @@ def load_pickle(
         path: the file, for the errors.
         names: what each global name of the form ``"module.name"`` stands for; `Constructor`s may be called, and
             `RecordType`s made instances of.
+        packages: what names begin with that stand for a `RecordType` of their own.
         persistent_load: turns a persistent id, of any type, into an object; it must check it.
         start: its first byte.
 
@@ -42,10 +45,10 @@ def load_pickle(
         the pickle.
 
     Raises:
-        UnsafeFileError: the pickle names or calls something that is not in `names`.
+        UnsafeFileError: the pickle names or calls something that is neither in `names` nor in `packages`.
         CorruptFileError: the pickle is truncated, malformed, or larger than any of names and shapes.
     """
-    machine = Machine(data, start, path, names, persistent_load)
+    machine = Machine(data, start, path, names, persistent_load, packages)
     try:
         return machine.run(_OPERATIONS), machine.position
     except CheckpointError:

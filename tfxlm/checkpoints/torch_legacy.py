@@ -15,7 +15,7 @@ from typing import Any
 from tfxlm.checkpoints.mapped_files import MappedFile
 from tfxlm.checkpoints.pickle_values import shown
 from tfxlm.checkpoints.restricted_pickle import load_pickle
-from tfxlm.checkpoints.torch_values import NAMES, Storage, storage_fields
+from tfxlm.checkpoints.torch_values import NAMES, PACKAGES, Storage, storage_fields
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
 # How the pickle of the number ends that torch writes first; its beginning depends on the version of pickles.
@@ -36,7 +36,7 @@ def read_legacy(file: MappedFile) -> Any:
     Raises:
         UnsafeFileError, UnsupportedFileError, CorruptFileError: see `torch_files.read_torch_object`.
     """
-    load = partial(load_pickle, file.map, path=file.path, names=NAMES)
+    load = partial(load_pickle, file.map, path=file.path, names=NAMES, packages=PACKAGES)
     protocol, position = load(persistent_load=_no_storage, start=file.map.find(_MAGIC) + len(_MAGIC))
     if protocol != PROTOCOL:
         raise UnsupportedFileError(

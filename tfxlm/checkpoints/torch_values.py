@@ -1,4 +1,7 @@
-"""What the names in files of torch.save stand for: an allow-list, and nothing else is known."""
+"""What the names in files of torch.save stand for: an allow-list, and nothing else is known.
+
+It has two packages beside names. What they name is a `RecordType`, whatever it is, so that nothing of them can be run.
+"""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -171,19 +174,10 @@ _STORAGES: dict[str, Any] = {
 }
 _TORCH_DTYPES = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool"
 
-# Classes of which files hold instances among settings and counters, and of which only the attributes are of use.
-_RECORDS = (
-    "argparse.Namespace",
-    *(f"omegaconf.{name}" for name in (
-        "dictconfig.DictConfig", "listconfig.ListConfig", "base.ContainerMetadata", "base.Metadata", "nodes.AnyNode",
-        "nodes.StringNode", "nodes.IntegerNode", "nodes.FloatNode", "nodes.BooleanNode", "nodes.EnumNode",
-    )),
-    *(f"fairseq.{module}.{name}" for module in ("meters", "logging.meters") for name in (
-        "AverageMeter", "TimeMeter", "StopwatchMeter", "SumMeter",
-    )),
-)  # fmt: skip
+# Packages whose classes files name among settings and counters: of their instances only the attributes are of use.
+PACKAGES = ("fairseq.", "omegaconf.")
 
-# Every global name that a file may hold.
+# Every other global name that a file may hold.
 NAMES: dict[str, Any] = {
     "collections.OrderedDict": Constructor(_dict),
     # The argument is what makes missing values.
@@ -203,13 +197,13 @@ NAMES: dict[str, Any] = {
         for module in ("builtins", "__builtin__")
         for name, maker in {
             **{kind.__name__: _collection(kind) for kind in (set, frozenset, list, tuple)},
-            **{name: Marker(name) for name in ("int", "long", "float", "bool", "str", "object")},
+            **{name: Marker(name) for name in ["int", "long", "float", "bool", "str", "unicode", "bytes", "object"]},
             "dict": Constructor(_dict),
         }.items()
     },
-    "typing.Any": Marker("typing.Any"),
+    **{f"typing.{name}": Marker(f"typing.{name}") for name in ("Any", "List", "Dict", "Tuple", "Optional", "Union")},
     **NUMPY_NAMES,
-    **{name: RecordType(name) for name in _RECORDS},
+    "argparse.Namespace": RecordType("argparse.Namespace"),
     **{
         f"{module}.{name}Storage": StorageType(np.dtype(dtype))
         for module in ("torch", "torch.cuda")

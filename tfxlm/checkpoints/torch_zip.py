@@ -13,7 +13,7 @@ from typing import Any
 
 from tfxlm.checkpoints.mapped_files import Checksum, MappedFile
 from tfxlm.checkpoints.restricted_pickle import MAX_PICKLE_BYTES, load_pickle
-from tfxlm.checkpoints.torch_values import NAMES, Storage, StorageType, storage_fields
+from tfxlm.checkpoints.torch_values import NAMES, PACKAGES, Storage, StorageType, storage_fields
 from tfxlm.errors import CorruptFileError, UnsupportedFileError
 
 _START = b"PK\x03\x04"
@@ -69,7 +69,7 @@ def read_zip(file: MappedFile) -> Any:
         storages[key, kind, size] = storage
         return storage
 
-    value, _ = load_pickle(data, path=file.path, names=NAMES, persistent_load=load_storage)
+    value, _ = load_pickle(data, path=file.path, names=NAMES, packages=PACKAGES, persistent_load=load_storage)
     _check_apart(file, spans)
     return value
 

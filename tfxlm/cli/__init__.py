@@ -13,6 +13,10 @@ from rich.markup import escape
 from tfxlm._version import __version__
 from tfxlm.cli.convert import convert
 from tfxlm.cli.inspect import inspect
+from tfxlm.cli.learn_vocab import learn_vocab
+from tfxlm.cli.prepare import prepare
+from tfxlm.cli.pretrain import pretrain
+from tfxlm.cli.serve import serve
 from tfxlm.cli.text import CleanFormatter, clean
 from tfxlm.errors import TFXLMError
 
@@ -27,6 +31,11 @@ app = typer.Typer(
 )
 app.command()(inspect)
 app.command()(convert)
+app.command()(learn_vocab)
+app.command()(prepare)
+app.command()(pretrain)
+# tensorflow_model_server spells its options with underscores.
+app.command(context_settings={"token_normalize_func": lambda name: name.replace("_", "-")})(serve)
 
 
 def _print_version(wanted: bool) -> None:

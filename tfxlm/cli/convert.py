@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from tfxlm.cli.options import Offline, Revision, Source, Subfolder, Token, Variant, hub_options
+from tfxlm.cli.progress import bytes_done
 from tfxlm.conversion import convert_checkpoint
 
 
@@ -35,20 +34,7 @@ def convert(
 
     The folder appears when it is whole; what an interrupted conversion left is removed by the next one.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("converting", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+    with bytes_done("converting") as progress:
         options: dict[str, Any] = hub_options(revision, token, subfolder, offline)
         files = convert_checkpoint(
             source,

@@ -54,6 +54,10 @@ def _rows(found: Inspection) -> Iterator[tuple[str, str]]:
     if found.architectures:
         yield "saved from", escape(", ".join(found.architectures))
     yield "configuration", escape(", ".join(f"{name}={value}" for name, value in found.config.items()) or "none")
+    if found.family:
+        heads = ", ".join(f"{name} ({count} tensor{'s' * (count > 1)})" for name, count in found.heads.items())
+        yield "heads", escape(heads or "none")
+        yield "loads whole as", escape(", ".join(found.loads_as) or "no class")
     yield "tensors", f"{found.tensors:,} with {found.parameters:,} numbers"
     yield "size", ", ".join(f"{decimal(size)} in {name}" for name, size in found.dtypes.items())
     yield "vocabulary", "none" if found.vocabulary is None else f"{found.vocabulary:,} ids"

@@ -83,7 +83,7 @@ class Client(TextOperations[Transport], ServingOperations[Transport], Blocking):
 
 
 class AsyncClient(TextOperations[AsyncTransport], ServingOperations[AsyncTransport], Awaiting):
-    """`Client` for an event loop: the same methods, each to be awaited. Many calls can be under way at once.
+    """The client for an event loop: the methods of `Client`, each to be awaited. Many calls can be under way at once.
 
     It belongs to the event loop that makes its first call.
 

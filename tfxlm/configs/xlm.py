@@ -194,6 +194,11 @@ class XLMConfig(PreTrainedConfig):
             )
 
     @property
+    def end_token_id(self) -> int | None:
+        """Which id ends a generated text; None for none."""
+        return self.eos_index if self.eos_token_id is None else self.eos_token_id
+
+    @property
     def is_causal(self) -> bool:
         """Whether a position attends to itself and what is left of it only."""
         return self.causal

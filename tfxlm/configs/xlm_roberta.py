@@ -116,6 +116,11 @@ class RobertaFamilyConfig(PreTrainedConfig):
         )
 
     @property
+    def end_token_id(self) -> int | None:
+        """Which id ends a generated text; None for none."""
+        return self.eos_token_id
+
+    @property
     def is_causal(self) -> bool:
         """Whether a position attends to itself and what is left of it only."""
         return self.is_decoder

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import tensorflow as tf
 
-from tfxlm.errors import ExportError, InputError
+from tfxlm.errors import ExportError
 from tfxlm.export.inputs import ONE_TEXT, SEVERAL_TEXTS, Tensors
 from tfxlm.heads.classification import problem_of
 from tfxlm.heads.decode import (
@@ -18,12 +16,15 @@ from tfxlm.heads.decode import (
     beam_answers,
     choice_scores,
     classification_scores,
+    first_embedding,
     mean_embedding,
     span_answers,
     token_labels,
     top_tokens,
+    unit_length,
 )
-from tfxlm.models import ModelOutput, TFPreTrainedModel
+from tfxlm.layers import SequenceSummary
+from tfxlm.models import TFPreTrainedModel
 from tfxlm.models.tasks import (
     BeamQuestionAnswering,
     LanguageModeling,
@@ -46,7 +47,7 @@ class Asked:
     """
 
     model: TFPreTrainedModel
-    outputs: ModelOutput
+    outputs: Mapping[str, tf.Tensor]
     inputs: Tensors
     mask: tf.Tensor
 
@@ -99,24 +100,41 @@ def _answers(starts: tf.Tensor, ends: tf.Tensor, scores: tf.Tensor) -> Tensors:
     return {**best, "starts": starts, "ends": ends, "scores": scores}
 
 
-def _span(asked: Asked, top_k: int = TOP_K, max_answer_length: int = MAX_ANSWER_LENGTH) -> Tensors:
+def _span(asked: Asked, *, top_k: int = TOP_K, max_answer_length: int = MAX_ANSWER_LENGTH) -> Tensors:
     start, end = asked.outputs["start_logits"], asked.outputs["end_logits"]
     return _answers(*span_answers(start, end, _allowed(asked), k=top_k, max_length=max_answer_length))
 
 
-def _beam(asked: Asked, top_k: int = TOP_K, max_answer_length: int = MAX_ANSWER_LENGTH) -> Tensors:
+def _beam(asked: Asked, *, top_k: int = TOP_K, max_answer_length: int = MAX_ANSWER_LENGTH) -> Tensors:
     found = beam_answers(asked.outputs, _allowed(asked), k=top_k, max_length=max_answer_length)
     no_answer = tf.sigmoid(tf.cast(asked.outputs["cls_logits"], tf.float32))
     return {**_answers(*found), "no_answer": no_answer}
 
 
-def _top_tokens(asked: Asked, top_k: int = TOP_K) -> Tensors:
+def _top_tokens(asked: Asked, *, top_k: int = TOP_K) -> Tensors:
     ids, scores = top_tokens(asked.outputs["logits"], asked.mask, k=top_k)
     return {"ids": ids, "scores": scores}
 
 
-def _embedding(asked: Asked) -> Tensors:
-    return {"embedding": mean_embedding(asked.outputs["last_hidden_state"], asked.mask)}
+def _summary(asked: Asked) -> tf.Tensor:
+    """What the model itself has for a text: of its pooling layer, or of the position that its heads look at."""
+    if "pooler_output" in asked.outputs:
+        return asked.outputs["pooler_output"]
+    config, states = asked.model.config, asked.outputs["last_hidden_state"]
+    kind = getattr(config, "summary_type", "first")
+    return SequenceSummary(states.shape[-1], kind=kind)(states, asked.mask)
+
+
+_POOLED: Mapping[str, Callable[[Asked], tf.Tensor]] = {
+    "mean": lambda asked: mean_embedding(asked.outputs["last_hidden_state"], asked.mask),
+    "first": lambda asked: first_embedding(asked.outputs["last_hidden_state"], asked.mask),
+    "summary": _summary,
+}
+
+
+def _embedding(asked: Asked, *, pooling: str = "mean", normalize: bool = False) -> Tensors:
+    embedding = tf.cast(_POOLED[pooling](asked), tf.float32)
+    return {"embedding": unit_length(embedding) if normalize else embedding}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,14 +152,6 @@ class Answer:
     text: tuple[str, ...] = ONE_TEXT
     head_inputs: tuple[str, ...] = ()
     answer_inputs: tuple[str, ...] = ()
-
-    @property
-    def options(self) -> dict[str, int]:
-        """The options that an export may set, with their defaults."""
-        parameters = inspect.signature(self.make).parameters.values()
-        return {
-            parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
-        }
 
 
 # By the base classes of `tfxlm.models.tasks`, which every family shares.
@@ -172,24 +182,3 @@ def answer_of(model: TFPreTrainedModel) -> Answer:
             f"those that derive from {known} (tfxlm.models.tasks)."
         )
     return found
-
-
-def options_of(model: TFPreTrainedModel, given: Mapping[str, Any]) -> dict[str, int]:
-    """Returns the options of a model's answers.
-
-    Args:
-        model: the model.
-        given: those that are not the defaults.
-
-    Raises:
-        ExportError: when its class is of no task.
-        InputError: for one that its answers do not have, or that is no positive integer.
-    """
-    known = answer_of(model).options
-    for name, value in given.items():
-        if name not in known:
-            have = ", ".join(known) or "none"
-            raise InputError(f"The answers of {type(model).__name__} have no option {name!r}. They have: {have}.")
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} must be a positive integer, got {value!r}.")
-    return {**known, **given}

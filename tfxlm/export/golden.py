@@ -32,7 +32,7 @@ import tensorflow as tf
 
 for folder, request, answers in zip(*[iter(sys.argv[1:])] * 3):
     graph = pathlib.Path(folder, "saved_model.pb")
-    if graph.is_file() and b"TFText>" in graph.read_bytes():
+    if graph.is_file() and b"Sentencepiece" in graph.read_bytes():
         import tensorflow_text  # brings the operations of SentencePiece
     given = dict(np.load(request).items())
     flat = {}

@@ -22,7 +22,9 @@ SEVERAL_TEXTS = ("batch", "choices")
 # The axes that each input has beside those of the text, or in place of them.
 TOKENS, ONCE = ("length",), ()
 _AXES_OF_TEXT = {"input_ids": TOKENS, "langs": TOKENS, "p_mask": TOKENS, "lengths": ONCE, "cls_index": ONCE}
-_AXES_OF_ROW = {"num_choices": ("batch",)}
+# The inputs with an axis of tokens, which is the last one.
+OF_TOKENS = tuple(name for name, axes in _AXES_OF_TEXT.items() if axes == TOKENS)
+_AXES_OF_ROW = {"num_choices": ("batch",), "seed": ("batch",)}
 
 # What each axis must at least have, for messages. An empty batch has an empty answer.
 _AT_LEAST_ONE = {"choices": "at least 1 choice", "length": "a length of at least 1"}
@@ -105,19 +107,20 @@ def _written(axes: tuple[str, ...]) -> str:
     return f"({', '.join(axes)}{',' * (len(axes) == 1)})"
 
 
-def sample_inputs(names: Iterable[str], text: tuple[str, ...], config: Any) -> dict[str, np.ndarray]:
+def sample_inputs(names: Iterable[str], text: tuple[str, ...], config: Any, length: int = 8) -> dict[str, np.ndarray]:
     """Makes a small request with padding: three rows of different lengths.
 
     Args:
         names: of the inputs.
         text: axes of a text.
         config: the model's configuration, for the ids there are.
+        length: tokens of the longest row, if the model takes so many.
 
     Returns:
         int32 arrays by name.
     """
     random = np.random.default_rng(0)
-    length = min(8, config.max_sequence_length)
+    length = min(length, config.max_sequence_length)
     texts = (3,) * len(text)
     lengths = np.resize([length, max(1, length // 2), 1, max(1, length - 1)], texts)
     real = np.arange(length) < lengths[..., None]
@@ -128,5 +131,6 @@ def sample_inputs(names: Iterable[str], text: tuple[str, ...], config: Any) -> d
         "p_mask": np.broadcast_to(np.arange(length) % 3 == 0, real.shape),
         "cls_index": lengths - 1,
         "num_choices": np.array([3, 2, 1]),
+        "seed": np.arange(3),
     }
     return {name: values[name].astype(np.int32) for name in names}

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tfxlm.export.signatures import Signature
+from tfxlm.export.signatures import PREDICT, Signature
 
 
 class _Servable(tf.Module):
@@ -41,6 +41,17 @@ def write_saved_model(
     graphs = {name: signature.graph for name, signature in signatures.items()}
     with _quiet(tf.get_logger()):
         tf.saved_model.save(_Servable(model, tokenizer), str(folder), signatures=graphs)
+    _write_methods(folder, {name: signature.method for name, signature in signatures.items()})
+
+
+def _write_methods(folder: Path, methods: Mapping[str, str]) -> None:
+    """Says what each signature may be asked for; what is saved says that of the usual one."""
+    if set(methods.values()) == {PREDICT}:
+        return
+    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
+    for name, method in methods.items():
+        updater.replace_method_name(signature_key=name, method_name=method)
+    updater.save()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Paths in, paths out: nothing here knows what a model is.
 
 from tfxlm.files.hub import inside, leads_out, resolve_folder, upload_folder
 from tfxlm.files.reading import MAX_JSON_BYTES, describe_placeholder, read_json, read_most
-from tfxlm.files.writing import atomic_file, atomic_folder, make_folder, work_folder, write_json
+from tfxlm.files.writing import atomic_file, atomic_folder, make_folder, resumable_folder, work_folder, write_json
 
 __all__ = [
     "MAX_JSON_BYTES",
@@ -18,6 +18,7 @@ __all__ = [
     "read_json",
     "read_most",
     "resolve_folder",
+    "resumable_folder",
     "upload_folder",
     "work_folder",
     "write_json",

@@ -21,6 +21,7 @@ except ImportError:  # Windows: folders cannot be locked there, and leftovers st
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = ".tmp"
+_PARTIAL = ".partial"
 _RANDOM_BYTES = 6  # in the names of temporary files and folders
 
 
@@ -135,6 +136,38 @@ def work_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         _finish(temporary, path)
         os.rename(temporary / path.name, path)
         shutil.rmtree(temporary, ignore_errors=True)
+    _sync(path.parent)
+
+
+@contextlib.contextmanager
+def resumable_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a folder beside `path` for long work; it takes that name when the block ends without an error.
+
+    After an error or a kill it stays, and the next attempt finds in it what was done; an empty one is removed.
+
+    Args:
+        path: the folder to make. It must not exist.
+
+    Raises:
+        OutputExistsError: as for `atomic_folder`.
+    """
+    path = Path(path)
+    _refuse_existing(path)
+    make_folder(path.parent)
+    work = path.with_name(f".{path.name}{_PARTIAL}")
+    work.mkdir(exist_ok=True)
+    lock = _lock(work)
+    if fcntl is not None and lock is None:
+        raise _being_made(path)
+    try:
+        yield work
+        _finish(work, path)
+        os.rename(work, path)
+    finally:
+        with contextlib.suppress(OSError):  # it holds something, or is `path` by now
+            work.rmdir()
+        if lock is not None:
+            os.close(lock)
     _sync(path.parent)
 
 

@@ -99,7 +99,13 @@ def choice_scores(logits: Any, num_choices: Any = None) -> Any:
 
 
 def span_answers(
-    start_logits: Any, end_logits: Any, allowed: Any, *, k: int = TOP_K, max_length: int = MAX_ANSWER_LENGTH
+    start_logits: Any,
+    end_logits: Any,
+    allowed: Any,
+    *,
+    k: int = TOP_K,
+    max_length: int = MAX_ANSWER_LENGTH,
+    elsewhere: Any = None,
 ) -> tuple[Any, Any, Any]:
     """Returns the best spans of each row: first and last token allowed, in order, and not too far from each other.
 
@@ -108,14 +114,17 @@ def span_answers(
         allowed: (batch, length) boolean, True where an answer may start and end: real positions of the context.
         k: how many.
         max_length: the most tokens an answer has.
+        elsewhere: (batch, length) boolean, True at positions that take probability though no answer may be there, such
+            as the one that stands for "no answer"; none by default.
 
     Returns:
         Their starts and ends, int32 (batch, k), both inclusive, and scores, float32 (batch, k), best first: the
-        probability of the start times that of the end, each among the allowed positions. Of equal spans the earlier
-        comes first, then the shorter. A row with fewer than k spans ends with -1, -1 and 0.
+        probability of the start times that of the end, each among the allowed positions and `elsewhere`. Of equal
+        spans the earlier comes first, then the shorter. A row with fewer than k spans ends with -1, -1 and 0.
     """
+    counted = allowed if elsewhere is None else ops.logical_or(allowed, elsewhere)
     start_logits, end_logits = (
-        ops.where(allowed, ops.cast(logits, "float32"), _LOWEST) for logits in (start_logits, end_logits)
+        ops.where(counted, ops.cast(logits, "float32"), _LOWEST) for logits in (start_logits, end_logits)
     )
     length = ops.shape(start_logits)[1]
     # Only spans of up to max_length tokens are made: (batch, length, max_length) of them, not length squared.
@@ -131,6 +140,25 @@ def span_answers(
     ends = starts + index % max_length
     norms = ops.logsumexp(start_logits, axis=-1) + ops.logsumexp(end_logits, axis=-1)
     return _found(total > -np.inf, starts, ends, ops.exp(total - norms[:, None]))
+
+
+def no_answer_scores(start_logits: Any, end_logits: Any, counted: Any, index: Any) -> Any:
+    """Returns the probability that spans begin and end where "no answer" stands.
+
+    Args:
+        start_logits, end_logits: (batch, length).
+        counted: (batch, length) boolean, True at positions that take probability.
+        index: int32 (batch,): the position that stands for "no answer".
+
+    Returns:
+        float32 (batch,).
+    """
+    total = 0.0
+    for logits in (start_logits, end_logits):
+        logits = ops.where(counted, ops.cast(logits, "float32"), _LOWEST)
+        own = ops.take_along_axis(logits, index[:, None], axis=1)[:, 0]
+        total = total + own - ops.logsumexp(logits, axis=-1)
+    return ops.exp(total)
 
 
 def beam_answers(
@@ -181,6 +209,18 @@ def _best(scores: Any, k: int) -> tuple[Any, Any]:
 
 def _found(valid: Any, starts: Any, ends: Any, scores: Any) -> tuple[Any, Any, Any]:
     return ops.where(valid, starts, NONE), ops.where(valid, ends, NONE), ops.where(valid, scores, 0.0)
+
+
+def first_embedding(hidden_states: Any, mask: Any) -> Any:
+    """Returns the hidden state of the first real position; arguments and result as of `mean_embedding`."""
+    first = ops.argmax(ops.cast(mask, "int32"), axis=1)
+    return ops.cast(ops.take_along_axis(hidden_states, first[:, None, None], axis=1)[:, 0], "float32")
+
+
+def unit_length(vectors: Any) -> Any:
+    """Scales vectors (..., dim) to length 1; a vector of zeros stays one."""
+    norm = ops.sqrt(ops.sum(ops.square(vectors), axis=-1, keepdims=True))
+    return vectors / ops.maximum(norm, 1e-12)
 
 
 def mean_embedding(hidden_states: Any, mask: Any) -> Any:

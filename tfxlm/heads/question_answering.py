@@ -13,6 +13,7 @@ from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, fits, is_integer
 from tfxlm.heads.losses import mean_loss
 from tfxlm.layers import Dense, last_position
+from tfxlm.layers.layer import Layer
 
 # The logit of a position that cannot be part of an answer: no probability is left, and nothing is infinite.
 IMPOSSIBLE = -1e30
@@ -107,7 +108,7 @@ def _take(hidden_states: Any, positions: Any) -> Any:
     return ops.take_along_axis(hidden_states, positions[:, :, None], axis=1)
 
 
-class BeamAnswers(keras.layers.Layer):
+class BeamAnswers(Layer):
     """Starts, ends that know their start, and whether there is an answer (after Yang et al., 2019, section 3.2).
 
     Args:
@@ -247,7 +248,7 @@ def _rows(values: Any) -> Any:
     return to_int32(ops.reshape(values, (-1,)))
 
 
-class Scores(keras.layers.Layer):
+class Scores(Layer):
     """One score for each vector, or for each pair of vectors through a hidden layer.
 
     Args:

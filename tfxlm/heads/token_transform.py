@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-
 from tfxlm.layers import Projection, activation_named
+from tfxlm.layers.layer import Layer
 from tfxlm.layers.normalization import LayerNormalization
 
 
-class TokenTransform(keras.layers.Layer):
+class TokenTransform(Layer):
     """A dense layer, GELU, and a normalisation, as BERT has them before its output layer (Devlin et al., 2018).
 
     Args:

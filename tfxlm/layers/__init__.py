@@ -10,6 +10,7 @@ from tfxlm.layers.embeddings import EmbeddingTable, TransformerEmbeddings
 from tfxlm.layers.encoder import Encoded, TransformerEncoder
 from tfxlm.layers.feed_forward import FeedForward
 from tfxlm.layers.initializers import NormalWithZeroRow, Table
+from tfxlm.layers.layer import Dropout, Layer
 from tfxlm.layers.masks import attention_bias, padding_mask
 from tfxlm.layers.memory import LayerMemory, Memory, make_memory
 from tfxlm.layers.padding import AllRows, RealRows, Rows, choose_rows
@@ -26,12 +27,14 @@ __all__ = [
     "AllRows",
     "CacheStep",
     "Dense",
+    "Dropout",
     "Embedding",
     "EmbeddingTable",
     "Encoded",
     "FeedForward",
     "GrowingCache",
     "KeyValueCache",
+    "Layer",
     "LayerCache",
     "LayerMemory",
     "Memory",

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.backend import take_rows
 from tfxlm.errors import InputError
+from tfxlm.layers.layer import Layer
+from tfxlm.layers.own_gradients import take_rows
 
 # What a file calls LoRA weights, beside the numbers of the others.
 LORA = ("lora_a", "lora_b")
@@ -29,7 +30,7 @@ def file_layout() -> Iterator[None]:
         _FILE_LAYOUT.reset(token)
 
 
-class _Adaptable(keras.layers.Layer):
+class _Adaptable(Layer):
     """A layer whose LoRA weights files keep, so that training goes on where it was.
 
     Keras writes the sum of weight and LoRA, and sets LoRA to zero when it reads it back: both factors being zero, no
@@ -88,10 +89,17 @@ class Dense(_Adaptable, keras.layers.Dense):
     """`keras.layers.Dense`, adaptable.
 
     Built within `file_layout` its variable is the transposed kernel (out, in), which can be the memory of a file.
+
+    Args:
+        units: width of the output.
+        **kwargs: of Keras's layer.
     """
 
     adapted: ClassVar[tuple[str, str, str]] = ("_kernel", "lora_kernel_a", "lora_kernel_b")
     has_file_layout = False
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(units, **kwargs)
 
     def build(self, input_shape: Any) -> None:
         """Creates the variables."""

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import keras
 from keras import ops
 
 from tfxlm.backend import can_find_rows, gather
+from tfxlm.layers.layer import Layer
 from tfxlm.layers.projection import Projection
 
 
-class AdaptiveSoftmax(keras.layers.Layer):
+class AdaptiveSoftmax(Layer):
     """Log-probabilities of words in clusters (Grave et al., 2017, "Efficient softmax approximation for GPUs").
 
     Word ids are sorted by how frequent the words are. The head scores the most frequent ones and each cluster of
@@ -104,7 +104,7 @@ class AdaptiveSoftmax(keras.layers.Layer):
         return log_probs[:, :count], log_probs[:, count:]
 
 
-class _Tail(keras.layers.Layer):
+class _Tail(Layer):
     """Scores of a cluster's words, from a narrow vector: (rows, dim) -> (rows, words)."""
 
     def __init__(self, dim: int, inner_dim: int, words: int, *, kernel_initializer: Any, **kwargs: Any) -> None:

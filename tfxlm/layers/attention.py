@@ -11,11 +11,12 @@ from keras import ops
 from tfxlm.backend import softmax
 from tfxlm.layers.adaptable import Dense
 from tfxlm.layers.cache import LayerCache
+from tfxlm.layers.layer import Dropout, Layer
 from tfxlm.layers.padding import ChosenRows, Rows
 from tfxlm.layers.relative_positions import RelativePositions
 
 
-class MultiHeadAttention(keras.layers.Layer):
+class MultiHeadAttention(Layer):
     """Scaled dot-product attention with several heads (Vaswani et al., 2017, section 3.2).
 
     The projections run on rows; only scores, weights and context use the (batch, length) grid. The three matrix
@@ -69,7 +70,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.key = Dense(inner_dim, name="key", **options)
         self.value = Dense(inner_dim, name="value", **options)
         self.output_dense = Dense(dim, name="output", **options)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.relative_positions = (
             None
             if relative_positions is None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from tfxlm.layers.attention import MultiHeadAttention
 from tfxlm.layers.cache import LayerCache
 from tfxlm.layers.feed_forward import FeedForward
+from tfxlm.layers.layer import Dropout, Layer
 from tfxlm.layers.memory import LayerMemory, Memory
 from tfxlm.layers.normalization import LayerNormalization
 from tfxlm.layers.padding import ChosenRows, Rows
@@ -17,7 +16,7 @@ from tfxlm.layers.padding import ChosenRows, Rows
 NORMS = ("post", "pre")
 
 
-class TransformerBlock(keras.layers.Layer):
+class TransformerBlock(Layer):
     """A transformer block, post-LN (Vaswani et al., 2017) or pre-LN (Xiong et al., 2020).
 
     Args:
@@ -80,7 +79,7 @@ class TransformerBlock(keras.layers.Layer):
             name="attention",
             **options,
         )
-        self.attention_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.attention_dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.feed_forward = FeedForward(
             dim,
             inner_dim,
@@ -89,18 +88,17 @@ class TransformerBlock(keras.layers.Layer):
             name="feed_forward",
             **options,
         )
-        self.attention_norm, self.feed_forward_norm, cross_norm = (
-            LayerNormalization(epsilon=norm_epsilon, name=name, dtype=self.dtype_policy)
-            for name in ("attention_norm", "feed_forward_norm", "cross_attention_norm")
-        )
+        norm_options: dict[str, Any] = {"epsilon": norm_epsilon, "dtype": self.dtype_policy}
+        self.attention_norm = LayerNormalization(name="attention_norm", **norm_options)
+        self.feed_forward_norm = LayerNormalization(name="feed_forward_norm", **norm_options)
         self.cross_attention = None
         if cross_attention:
             width = self.attention.head_dim
             self.cross_attention = MultiHeadAttention(
                 dim, dim // width, head_dim=width, dropout=attention_dropout, name="cross_attention", **options
             )
-            self.cross_attention_dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
-            self.cross_attention_norm = cross_norm
+            self.cross_attention_dropout = Dropout(dropout, dtype=self.dtype_policy)
+            self.cross_attention_norm = LayerNormalization(name="cross_attention_norm", **norm_options)
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the variables."""
@@ -126,8 +124,9 @@ class TransformerBlock(keras.layers.Layer):
         training: bool | None = None,
     ) -> tuple[Any, Any, Any, LayerCache | None]:
         """Applies the block; see the class."""
+        queries = rows if chosen is None else chosen
         attended, weights, past = self.attention(
-            self.attention_norm(x) if self.pre_norm else x,
+            self.attention_norm(x, rows=rows) if self.pre_norm else x,
             rows=rows,
             bias=bias,
             head_mask=head_mask,
@@ -138,13 +137,13 @@ class TransformerBlock(keras.layers.Layer):
         )
         x = (x if chosen is None else chosen.take(x)) + self.attention_dropout(attended, training=training)
         if not self.pre_norm:
-            x = self.attention_norm(x)
+            x = self.attention_norm(x, rows=queries)
         known, cross_weights = self._known(memory, past), None
         if known is not None and self.cross_attention is not None:
             past = None if past is None else past._replace(memory=known)
             attended, cross_weights, _ = self.cross_attention(
-                self.cross_attention_norm(x) if self.pre_norm else x,
-                rows=rows if chosen is None else chosen,
+                self.cross_attention_norm(x, rows=queries) if self.pre_norm else x,
+                rows=queries,
                 bias=known.bias,
                 head_mask=head_mask,
                 attended=(known.keys, known.values),
@@ -152,10 +151,11 @@ class TransformerBlock(keras.layers.Layer):
             )
             x = x + self.cross_attention_dropout(attended, training=training)
             if not self.pre_norm:
-                x = self.cross_attention_norm(x)
+                x = self.cross_attention_norm(x, rows=queries)
         if self.pre_norm:
-            return x + self.feed_forward(self.feed_forward_norm(x), training=training), weights, cross_weights, past
-        x = self.feed_forward_norm(x + self.feed_forward(x, training=training))
+            x = x + self.feed_forward(self.feed_forward_norm(x, rows=queries), training=training)
+        else:
+            x = self.feed_forward_norm(x + self.feed_forward(x, training=training), rows=queries)
         return x, weights, cross_weights, past
 
     def _known(self, memory: Memory | None, past: LayerCache | None) -> LayerMemory | None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfxlm.backend import check_range, known_value, register_mapping, slice_update, to_int32
+from tfxlm.backend import check_range, is_concrete, known_value, register_mapping, slice_update, to_int32
 from tfxlm.errors import InputError
 from tfxlm.layers.memory import LayerMemory
 
@@ -47,9 +47,9 @@ class KeyValueCache(dict):
         raise AttributeError(f"{type(self).__name__} has no {name!r}. It has: {', '.join(self)}.")
 
     @property
-    def max_length(self) -> int:
-        """The number of slots."""
-        return self.mask.shape[1]
+    def max_length(self) -> Any:
+        """The number of slots; an int32 scalar in a graph that does not know it."""
+        return ops.shape(self.mask)[1]
 
     @property
     def has_memory(self) -> bool:
@@ -99,7 +99,7 @@ class KeyValueCache(dict):
                 f"The cache has {rows} rows, but the call has {batch}. Make a cache for {batch} rows, or choose rows "
                 "of this one with cache.take(rows)."
             )
-        own = [(heads, self.max_length, head_dim) for heads in heads_per_layer]
+        own = [(heads, self.mask.shape[1], head_dim) for heads in heads_per_layer]
         parts = [("layer_keys", own, "max_length"), ("layer_values", own, "max_length")]
         if self.has_memory:
             cross = [(cross_heads, self.cross_bias.shape[-1], head_dim)] * (len(own) if cross_heads else 0)
@@ -143,7 +143,8 @@ def make_cache(
 
     Args:
         batch_size: rows, a number or an int32 scalar.
-        max_length: slots: the most tokens that a row will have, padding included.
+        max_length: slots: the most tokens that a row will have, padding included. In a graph of TensorFlow it may be an
+            int32 scalar.
         heads_per_layer: attention heads of each layer.
         head_dim: width of one head.
         dtype: of keys and values: the compute dtype of the layers.
@@ -153,10 +154,10 @@ def make_cache(
     Raises:
         InputError: when `max_length` is not a positive integer.
     """
-    if not isinstance(max_length, int | np.integer) or max_length < 1:
-        raise InputError(f"A cache's max_length must be a positive integer, got {max_length!r}.")
-
-    max_length = int(max_length)
+    if is_concrete(max_length):
+        if not isinstance(max_length, int | np.integer) or max_length < 1:
+            raise InputError(f"A cache's max_length must be a positive integer, got {max_length!r}.")
+        max_length = int(max_length)
 
     def empty() -> tuple[Any, ...]:
         return tuple(ops.zeros((batch_size, heads, max_length, head_dim), dtype) for heads in heads_per_layer)
@@ -223,12 +224,13 @@ class CacheStep:
         start = cache.length if cache_position is None else first_slot(cache_position, new)
         known_start, known_new = known_value(start), new if isinstance(new, int) else 0
         first = known_start or 0
-        if first < 0 or first + known_new > slots:
+        if isinstance(slots, int) and (first < 0 or first + known_new > slots):
             raise InputError(
                 f"{known_new} new tokens from slot {first} on do not fit into the {slots} slots of the cache. "
                 "Make a longer one, or say with cache_position which tokens to overwrite."
             )
-        start = check_range(start, slots - new + 1, f"The new tokens do not fit into the {slots} slots of the cache.")
+        room = f"{slots} slots" if isinstance(slots, int) else "slots"
+        start = check_range(start, slots - new + 1, f"The new tokens do not fit into the {room} of the cache.")
         # A number where it is known, so that the next call in the same graph knows it too.
         end = start + new if known_start is None else first + new
         self.length = ops.convert_to_tensor(end, "int32")
@@ -274,7 +276,7 @@ class CacheStep:
 
 def _before(mask: Any, length: Any) -> Any:
     """Clears a mask (batch, slots) from the slot `length` on: what is left there may never be looked at again."""
-    return ops.logical_and(mask, ops.arange(mask.shape[1]) < length)
+    return ops.logical_and(mask, ops.arange(ops.shape(mask)[1]) < length)
 
 
 def first_slot(cache_position: Any, new: Any) -> Any:

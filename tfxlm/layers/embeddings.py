@@ -10,6 +10,7 @@ import keras
 
 from tfxlm.backend import check_range, is_float
 from tfxlm.layers.adaptable import Embedding
+from tfxlm.layers.layer import Dropout, Layer
 from tfxlm.layers.normalization import LayerNormalization
 
 
@@ -32,7 +33,7 @@ class EmbeddingTable:
     frozen_row: int | None = None
 
 
-class TransformerEmbeddings(keras.layers.Layer):
+class TransformerEmbeddings(Layer):
     """Embeddings from several tables added up, then an optional normalisation, then dropout.
 
     Args:
@@ -80,7 +81,7 @@ class TransformerEmbeddings(keras.layers.Layer):
             for name, table in tables.items()
         }
         self.norm = LayerNormalization(epsilon=norm_epsilon, name="norm", dtype=self.dtype_policy) if norm else None
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the variables."""

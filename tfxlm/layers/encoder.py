@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import keras
 from keras import ops
 
 from tfxlm.errors import InputError
 from tfxlm.layers.block import TransformerBlock
 from tfxlm.layers.cache import LayerCache
+from tfxlm.layers.layer import Layer
 from tfxlm.layers.memory import Memory
 from tfxlm.layers.normalization import LayerNormalization
 from tfxlm.layers.padding import ChosenRows, Rows
@@ -35,7 +35,7 @@ class Encoded(NamedTuple):
     pasts: tuple[LayerCache, ...] | None
 
 
-class TransformerEncoder(keras.layers.Layer):
+class TransformerEncoder(Layer):
     """Blocks applied one after the other, with what they produced on the way when it is asked for.
 
     Args:
@@ -157,7 +157,7 @@ class TransformerEncoder(keras.layers.Layer):
                 attentions.append(weights)
                 cross_attentions.append(cross_weights)
         if self.final_norm is not None:
-            x = self.final_norm(x)
+            x = self.final_norm(x, rows=rows if early is None else early)
         if output_hidden_states:
             states.append(rows.reveal(x))
         if chosen is not None and early is None:

@@ -9,9 +9,10 @@ import keras
 
 from tfxlm.layers.activations import in_training
 from tfxlm.layers.adaptable import Dense
+from tfxlm.layers.layer import Dropout, Layer
 
 
-class FeedForward(keras.layers.Layer):
+class FeedForward(Layer):
     """Dense, activation, dense, dropout, at each position alone.
 
     Args:
@@ -44,7 +45,7 @@ class FeedForward(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.intermediate = Dense(inner_dim, name="intermediate", **options)
         self.output_dense = Dense(dim, name="output", **options)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any = None) -> None:
         """Creates the variables."""

@@ -41,20 +41,25 @@ def padding_mask(
     return ops.ones((batch, length), dtype="bool")
 
 
-def attention_bias(mask: Any, *, causal: bool = False, queries: Any = None) -> Any:
+def attention_bias(mask: Any, *, causal: Any = False, queries: Any = None) -> Any:
     """Returns what is added to attention scores so that masked keys get no weight.
 
     Args:
         mask: (batch, key) boolean, True at real positions.
-        causal: whether a query attends only to its own and earlier positions; combines with `mask`.
+        causal: whether a query attends only to its own and earlier positions; combines with `mask`. True or False, or a
+            tensor (batch,) of what each row does, not zero for True; None is False.
         queries: (query,) integers, the positions of the queries among the keys; all keys are queries by default.
 
     Returns:
         float32, (batch, 1, 1, key) or, when causal, (batch, 1, query, key).
     """
     allowed = mask[:, None, None, :]
-    if causal:
-        keys = ops.arange(ops.shape(mask)[1])
-        queries = keys if queries is None else queries
-        allowed = ops.logical_and(allowed, keys[None, :] <= queries[:, None])  # (batch, 1, query, key)
+    if causal is None or causal is False:
+        return ops.where(allowed, 0.0, MASKED_SCORE)
+    keys = ops.arange(ops.shape(mask)[1])
+    queries = keys if queries is None else queries
+    reached = keys[None, :] <= queries[:, None]  # (query, key)
+    if causal is not True:
+        reached = ops.logical_or(reached, ops.equal(causal, 0)[:, None, None, None])  # (batch, 1, query, key)
+    allowed = ops.logical_and(allowed, reached)  # (batch, 1, query, key)
     return ops.where(allowed, 0.0, MASKED_SCORE)

@@ -3,8 +3,8 @@
 TensorFlow derives a gradient one function at a time, and each is a pass over the data that leaves a temporary behind.
 The gradient of a whole formula takes fewer passes, and less of the forward pass has to be kept for it.
 
-Only training uses them: graphs for inference are those that TensorFlow knows how to fuse, and exports answer bit for
-bit as the model.
+Only training uses them, but for look-ups: graphs for inference are those that TensorFlow knows how to fuse, and exports
+answer bit for bit as the model.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any
+
+from keras import ops
 
 from tfxlm.backend import IS_TENSORFLOW
 
@@ -79,3 +81,30 @@ def project_few(rows: Any, table: Any) -> Any:
         return tf.transpose(tf.matmul(table, rows, transpose_b=True)), gradient
 
     return apply(rows, tf.convert_to_tensor(table))
+
+
+def take_rows(table: Any, rows: Any) -> Any:
+    """Takes rows of a matrix, with a dense gradient.
+
+    TensorFlow's own gradient has a slice for each use of a row, and Keras's optimizers square these slices before they
+    are added up: Adam would then take steps that are too large for every row that a batch uses more than once.
+
+    Args:
+        table: (size, dim), a tensor or variable.
+        rows: integers of any shape.
+
+    Returns:
+        (*rows.shape, dim).
+    """
+    if not IS_TENSORFLOW:
+        return ops.take(table, rows, axis=0)
+
+    @tf.custom_gradient
+    def take(values: Any) -> tuple[Any, Callable[[Any], Any]]:
+        def gradient(upstream: Any) -> Any:
+            return tf.math.unsorted_segment_sum(upstream, rows, num_segments=values.shape[0])
+
+        return tf.gather(values, rows), gradient
+
+    # Of a variable, Keras gives TensorFlow's, which is not a tensor yet.
+    return take(tf.convert_to_tensor(ops.convert_to_tensor(table)))

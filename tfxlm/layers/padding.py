@@ -17,6 +17,7 @@ from tfxlm import backend
 class Rows(Protocol):
     """A layout: how the positions of a (batch, length) grid are laid out as rows."""
 
+    mask: Any  # (batch, length) boolean, True at real positions
     length: Any
 
     def pack(self, grid: Any) -> Any:
@@ -115,7 +116,7 @@ class RealRows(AllRows):
         return backend.gather(
             ops.reshape(rows, (-1, rows.shape[-1] // num_heads)),
             self._rows_of_heads(num_heads),
-            lambda gradient: backend.gather(_flat(gradient), self._heads_of_rows(num_heads)),
+            lambda gradient: _flat(backend.gather(_flat(gradient), self._heads_of_rows(num_heads))),
         )
 
     def merge_heads(self, heads: Any) -> Any:
@@ -139,10 +140,12 @@ class RealRows(AllRows):
         return grid * num_heads + ops.arange(num_heads)[:, None]
 
     def _heads_of_rows(self, num_heads: int) -> Any:
-        """Returns the reverse (rows * heads,): where each head of each row is among those of (batch, heads, length)."""
+        """Returns the reverse (rows, heads): where each head of each row is among those of (batch, heads, length)."""
         batch, position = self.positions // self.length, self.positions % self.length
-        places = (batch[:, None] * num_heads + ops.arange(num_heads)) * self.length + position[:, None]
-        return ops.reshape(places, (-1,))
+        # Shaped by what TensorFlow's optimizer follows, as no slice is: it adds `x + attention(x)` within the matrix
+        # product that makes the second when it can tell that both have as many rows.
+        batch, position = ops.expand_dims(batch, -1), ops.expand_dims(position, -1)
+        return (batch * num_heads + ops.arange(num_heads)) * self.length + position
 
     def _back_to_grid(self, gradient: Any) -> Any:
         flat = backend.gather(gradient, self.rows)

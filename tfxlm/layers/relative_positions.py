@@ -8,14 +8,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfxlm.backend import check_range, take_rows
+from tfxlm.backend import check_range
 from tfxlm.errors import InputError
+from tfxlm.layers.layer import Layer
+from tfxlm.layers.own_gradients import take_rows
 
 # The ways of using a distance's embedding: with the query alone, or with the key as well.
 RELATIVE_POSITIONS = ("relative_key", "relative_key_query")
 
 
-class RelativePositions(keras.layers.Layer):
+class RelativePositions(Layer):
     """What attention scores gain from the distance of query and key.
 
     The embedding of a distance is multiplied with the query (Shaw et al., 2018, "Self-Attention with Relative Position

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from tfxlm.layers.adaptable import Dense
+from tfxlm.layers.layer import Dropout, Layer
 
 
 def last_position(mask: Any) -> Any:
@@ -17,7 +18,7 @@ def last_position(mask: Any) -> Any:
     return ops.max(ops.where(mask, ops.arange(ops.shape(mask)[-1]), 0), axis=-1, initial=0)
 
 
-class SequenceSummary(keras.layers.Layer):
+class SequenceSummary(Layer):
     """Takes one vector from a sequence, then dropout, projection, activation and dropout.
 
     All kinds read the mask, so that the answer does not depend on padding, on whichever side it is. A row without real
@@ -56,8 +57,8 @@ class SequenceSummary(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.dim, self.kind, self.over_padding = dim, kind, over_padding
-        self.first_dropout = keras.layers.Dropout(first_dropout, dtype=self.dtype_policy)
-        self.last_dropout = keras.layers.Dropout(last_dropout, dtype=self.dtype_policy)
+        self.first_dropout = Dropout(first_dropout, dtype=self.dtype_policy)
+        self.last_dropout = Dropout(last_dropout, dtype=self.dtype_policy)
         # Width of what it returns.
         self.output_dim = projection_dim or dim
         self.activation = keras.activations.get(activation)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import keras
 from keras import ops
 
 from tfxlm.backend import check_range
@@ -16,6 +15,7 @@ from tfxlm.layers import (
     CacheStep,
     EmbeddingTable,
     KeyValueCache,
+    Layer,
     TransformerEmbeddings,
     TransformerEncoder,
     attention_bias,
@@ -26,7 +26,7 @@ from tfxlm.layers import (
 )
 
 
-class Backbone(keras.layers.Layer):
+class Backbone(Layer):
     """Embeddings and encoder. A family says what they are made of, and what is looked up for a token.
 
     Args:
@@ -37,6 +37,7 @@ class Backbone(keras.layers.Layer):
         The inputs of a model without a head, as int32 and float tensors. With `past_key_values` they are those of the
         new tokens only, and attentions are (batch, heads, new, max_length).
         needs: boolean (batch, length), positions that are computed though they are padding.
+        causal: (batch,), not zero for rows that attend as in a causal model; in one, all do.
         positions_to_keep: int32 (batch, P), the only positions whose last hidden states are returned, (batch, P, dim).
 
     Returns:
@@ -87,6 +88,16 @@ class Backbone(keras.layers.Layer):
     def padding_id(self) -> int | None:
         """The id that is padding where nothing else says what is; None for none."""
         return self.config.pad_index
+
+    @property
+    def first_position(self) -> int:
+        """The position id of the first token of a text."""
+        return 0
+
+    @property
+    def padding_position(self) -> int:
+        """The position id of padding."""
+        return 0
 
     def counted(self, input_ids: Any, mask: Any) -> Any:
         """Returns which tokens default positions count, (batch, length) boolean.
@@ -150,6 +161,7 @@ class Backbone(keras.layers.Layer):
         encoder_attention_mask: Any = None,
         cache_position: Any = None,
         needs: Any = None,
+        causal: Any = None,
         positions_to_keep: Any = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
@@ -189,7 +201,7 @@ class Backbone(keras.layers.Layer):
         encoded = self.encoder(
             x,
             rows=rows,
-            bias=attention_bias(keys, causal=self.config.is_causal, queries=places),
+            bias=attention_bias(keys, causal=self.config.is_causal or causal, queries=places),
             head_mask=head_mask,
             pasts=None if step is None else step.pasts,
             places=places,

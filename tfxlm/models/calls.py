@@ -35,7 +35,8 @@ TENSOR_ARGUMENTS: Mapping[str, str] = {
     ),
     **dict.fromkeys(("inputs_embeds", "encoder_hidden_states"), "floating point numbers"),
     **dict.fromkeys(
-        ("attention_mask", "encoder_attention_mask", "head_mask", "labels", "is_impossible", "p_mask"), "numbers"
+        ("attention_mask", "encoder_attention_mask", "head_mask", "labels", "is_impossible", "p_mask", "causal"),
+        "numbers",
     ),
 }
 
@@ -243,7 +244,7 @@ def check_grid(inputs: dict[str, Any], config: Any) -> None:
             f"Truncate it: tokenizer(..., truncation=True, max_length={longest})."
         )
     grids = dict.fromkeys(("attention_mask", "langs", "token_type_ids", "position_ids"), (batch, length))
-    for other, expected_shape in {**grids, "lengths": (batch,)}.items():
+    for other, expected_shape in {**grids, "lengths": (batch,), "causal": (batch,)}.items():
         value = inputs.get(other)
         if value is None:
             continue

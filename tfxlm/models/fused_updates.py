@@ -46,7 +46,8 @@ def _handle(variable: Any) -> Any:
     return (variable.value if isinstance(variable, keras.Variable) else variable).handle
 
 
-# By class, and not for classes derived from them: those may have changed the formula.
+# By class, and not for classes derived from them: those may have changed the formula. One that has not says whose it
+# has in `formula_of`.
 FUSED_STEPS: Mapping[type[keras.optimizers.Optimizer], Callable[..., None]] = {
     keras.optimizers.Adam: _adam_step,
     keras.optimizers.AdamW: _adam_step,
@@ -63,7 +64,8 @@ def fuse_updates(optimizer: Any) -> None:
         optimizer: a Keras optimizer, also one in a `keras.optimizers.LossScaleOptimizer`; or None.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    step = FUSED_STEPS.get(type(optimizer)) if IS_TENSORFLOW else None
+    formula = getattr(type(optimizer), "formula_of", type(optimizer))
+    step = FUSED_STEPS.get(formula) if IS_TENSORFLOW else None
     # Somebody's own step, set on this one optimizer, stays.
     if step is not None and "update_step" not in vars(optimizer):
         optimizer.update_step = MethodType(step, optimizer)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,7 @@ def load(
     path = find_weights(name_or_path, **loading.weights, **loading.hub)
     options = {**loading.weights, "copy_on_write": mapped}
     with open_checkpoint(path, **options) as checkpoint, backend.device_scope(loading.device):
-        with backend.deferred_variables() as fill, file_layout() if mapped else nullcontext():
+        with backend.deferred_variables() as fill, file_layout() if mapped else nullcontext(), _uncollected():
             model = make_model()
         weights = weights_by_path(model)
         paths = {weight.path: path for path, weight in weights.items()}
@@ -104,7 +105,8 @@ def load(
             jobs.append(partial(_read, checkpoint, source.tensor, variable, transposed))
             # In turn: variables are filled in the order in which they are here.
             tensors[variable.path] = lambda: backend.tensor_over(next(arrays))
-        with closing(arrays):
+        # Where nothing is read, making variables is all that it takes.
+        with closing(arrays), _uncollected() if mapped else nullcontext():
             fill(model, lambda variable: _initializer(tensors.get(variable.path)))
         if mapped:
             model.is_memory_mapped = True
@@ -112,6 +114,22 @@ def load(
     if report.new or report.unused:
         logger.log(logging.WARNING if report.new else logging.INFO, "%s", report)
     return model, report
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Within it Python does not look for garbage.
+
+    Layers are ten thousands of objects, none of them garbage. In a new process their number has Python go through all
+    of TensorFlow's, which takes as long as opening a large memory map.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _in_file_layout(model: keras.Model) -> set[str]:

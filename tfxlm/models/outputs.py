@@ -115,6 +115,36 @@ class TFBaseModelOutputWithPoolingAndCrossAttentions(ModelOutput):
     cross_attentions: Any
 
 
+class TFGenerateOutput(ModelOutput):
+    """What `generate` returns with `return_dict_in_generate=True`.
+
+    Args:
+        sequences: int32 (texts, length), the prompts with the new tokens behind them, then padding; as many texts for
+            each prompt as were asked for, one after the other.
+        sequences_scores: float32 (texts,), of beam search: the sum of log-probabilities of the new tokens, over the
+            power `length_penalty` of their number.
+        scores: float32 (steps, rows, vocab_size), if asked for: the scores of the next token at each step, as the
+            options left them; log-probabilities of beam search, whose rows are the beams of all prompts.
+        beam_indices: int32 (texts, steps), of beam search: the row of `scores` that each new token is from; -1 behind
+            the end of a text.
+
+    Example:
+        >>> import numpy as np
+        >>> from tfxlm import TFXLMWithLMHeadModel, XLMConfig
+        >>> model = TFXLMWithLMHeadModel(XLMConfig(vocab_size=30, emb_dim=16, n_heads=2, n_layers=1, causal=True))
+        >>> found = model.generate(
+        ...     np.array([[0, 14]]), num_beams=2, max_new_tokens=3, eos_token_id=[], return_dict_in_generate=True
+        ... )
+        >>> found.sequences.shape, found.sequences_scores.shape
+        (TensorShape([1, 5]), TensorShape([1]))
+    """
+
+    sequences: Any
+    sequences_scores: Any
+    scores: Any
+    beam_indices: Any
+
+
 class TFCausalLMOutputWithCrossAttentions(ModelOutput):
     """Outputs of a language model that predicts the next token.
 

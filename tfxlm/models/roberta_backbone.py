@@ -107,6 +107,16 @@ class RobertaBackbone(Backbone):
         """The id that is padding where nothing else says what is; None for none."""
         return super().padding_id if self.config.mask_from_padding else None
 
+    @property
+    def first_position(self) -> int:
+        """The position id of the first token of a text."""
+        return self.config.pad_index + 1
+
+    @property
+    def padding_position(self) -> int:
+        """The position id of padding."""
+        return self.config.pad_index
+
     def make_cache(self, batch_size: Any, max_length: int | None = None) -> KeyValueCache:
         """Makes an empty cache; see `Backbone.make_cache`.
 
@@ -114,9 +124,10 @@ class RobertaBackbone(Backbone):
             InputError: when it has more slots than relative positions reach over, and as there.
         """
         cache, reach = super().make_cache(batch_size, max_length), self.config.max_position_embeddings
-        if not self.has_absolute_positions and cache.max_length > reach:
+        slots = cache.max_length
+        if not self.has_absolute_positions and isinstance(slots, int) and slots > reach:
             raise InputError(
-                f"A cache of {cache.max_length} slots is longer than relative positions reach over: make one of at "
+                f"A cache of {slots} slots is longer than relative positions reach over: make one of at "
                 f"most max_position_embeddings = {reach}."
             )
         return cache

@@ -6,13 +6,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import keras
 from keras import ops
 
 from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, token_places
 from tfxlm.heads.token_transform import TokenTransform
-from tfxlm.layers import Projection, SequenceSummary, TiedProjection
+from tfxlm.layers import Dropout, Projection, SequenceSummary, TiedProjection
 from tfxlm.models.batches import Labels
 from tfxlm.models.calls import flag, words_of
 from tfxlm.models.outputs import (
@@ -171,7 +170,7 @@ class _WithClassifier(RobertaModel):
 
     def add_classifier(self, units: int, dropout: float) -> None:
         """Makes the two layers."""
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, dtype=self.dtype_policy)
         self.classifier = projection(self, units, "classifier")
 
     def classify(self, x: Any, training: bool | None) -> Any:

@@ -19,6 +19,7 @@ from tfxlm.heads.losses import cross_entropy, mean_loss, token_labels
 from tfxlm.heads.question_answering import impossible_loss, read_positions, span_loss, split_span_logits
 from tfxlm.models.batches import Labels
 from tfxlm.models.calls import words_of
+from tfxlm.models.generating import Generating
 from tfxlm.models.outputs import (
     ModelOutput,
     TFMultipleChoiceModelOutput,
@@ -69,7 +70,7 @@ class TaskModel(TFPreTrainedModel):
         return self.finish(self.output_class(outputs), return_dict)
 
 
-class LanguageModeling(TaskModel):
+class LanguageModeling(Generating, TaskModel):
     """Predicts the token at each position, or at chosen ones."""
 
     labels: Labels = Labels({"labels": "logits"}, rank=2)

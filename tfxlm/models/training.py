@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from tfxlm.backend import IS_TENSORFLOW, num_replicas, shared_evenly, sum_over_replicas, with_mask
+from tfxlm.backend import (
+    IS_TENSORFLOW,
+    has_several_workers,
+    num_replicas,
+    shared_evenly,
+    sum_over_replicas,
+    with_mask,
+)
 from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, is_integer
 from tfxlm.layers import KeyValueCache
@@ -133,7 +140,9 @@ class OwnLossModel(keras.Model):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Updates and returns the compiled metrics of the main outputs."""
-        return super().compute_metrics(x, *self._paired(x, y, y_pred, sample_weight))
+        results = super().compute_metrics(x, *self._paired(x, y, y_pred, sample_weight))
+        # Of several workers Keras takes the mean over the first axis of what each of them returns.
+        return {name: value[None] for name, value in results.items()} if has_several_workers() else results
 
     def predict_step(self, *args: Any) -> Any:
         """Predicts without labels: a loss in the outputs has no batch axis to put batches together on."""
@@ -146,6 +155,7 @@ class OwnLossModel(keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains; see `keras.Model.fit`. Labels may be y, or among the inputs."""
+        self._build_optimizer()
         return super().fit(**self._arranged(keras.Model.fit, args, kwargs))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
@@ -154,6 +164,7 @@ class OwnLossModel(keras.Model):
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Trains on a batch; see `keras.Model.train_on_batch`. Labels may be y, or among the inputs."""
+        self._build_optimizer()
         return super().train_on_batch(**self._arranged(keras.Model.train_on_batch, args, kwargs))
 
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
@@ -173,6 +184,13 @@ class OwnLossModel(keras.Model):
         for index, state in enumerate(self._random_states):
             if f"random_{index}" in keys:
                 state.assign(store[f"random_{index}"])
+
+    def _build_optimizer(self) -> None:
+        """Creates the optimizer's variables; Keras does within the first step, whose graph is then made twice."""
+        optimizer = self.optimizer if self.compiled else None
+        # Under a strategy Keras does it before the first step, too.
+        if IS_TENSORFLOW and self._distribute_strategy is None and optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         # Keras would take the mean of the replicas' batches, which fails where they have different numbers of rows.

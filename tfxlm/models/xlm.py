@@ -26,6 +26,7 @@ from tfxlm.layers import (
 from tfxlm.models.backbone import Backbone
 from tfxlm.models.backbone_model import BackboneModel
 from tfxlm.models.batches import Labels
+from tfxlm.models.decoding import MaskReading, Reading
 from tfxlm.models.outputs import ModelOutput, TFBaseModelOutput, TFXLMWithLMHeadModelOutput
 from tfxlm.models.tasks import LanguageModeling
 
@@ -206,6 +207,8 @@ class TFXLMWithLMHeadModel(LanguageModeling, TFXLMPreTrainedModel):
         labels: int (batch, length), or (batch, P) with chosen positions; -100 is ignored. They are not shifted.
         masked_positions: int (batch, P), the only positions whose logits are computed.
         logits_to_keep: an int n for the last n positions, or int (P,) positions.
+        causal: bool (batch,), rows whose positions attend to themselves and what is left of them only, so that masked
+            and causal language modeling are learned together. Where `config.causal` is True, all rows do.
 
     Returns:
         `TFXLMWithLMHeadModelOutput`, or its tuple.
@@ -226,7 +229,9 @@ class TFXLMWithLMHeadModel(LanguageModeling, TFXLMPreTrainedModel):
     lm_head_name: ClassVar[str | None] = "pred_layer"
     output_class: ClassVar[type[ModelOutput]] = TFXLMWithLMHeadModelOutput
     positional_arguments: ClassVar[tuple[str, ...]] = (*INPUTS, "training")
-    keyword_arguments: ClassVar[tuple[str, ...]] = ("labels", "masked_positions", "logits_to_keep", "cache_position")
+    keyword_arguments: ClassVar[tuple[str, ...]] = (
+        *("labels", "masked_positions", "logits_to_keep", "cache_position", "causal"),
+    )
 
     def make_layers(self, config: XLMConfig) -> None:
         """Makes the body and the head."""
@@ -248,6 +253,10 @@ class TFXLMWithLMHeadModel(LanguageModeling, TFXLMPreTrainedModel):
             )
         else:
             self.pred_layer = TiedProjection(config.vocab_size, **options)
+
+    def reading(self, most: int, hf_compat: bool = False) -> Reading:
+        """Returns how the model reads texts token by token; see `Generating`."""
+        return MaskReading(self, most) if hf_compat else super().reading(most)
 
     def token_logits(self, hidden_states: Any) -> Any:
         """(batch, P, dim) -> (batch, P, vocab_size)."""

@@ -116,6 +116,7 @@ class TFXLMRobertaForCausalLM(RobertaForCausalLM, TFXLMRobertaPreTrainedModel):
     """
 
     architecture: ClassVar[str] = "XLMRobertaForCausalLM"
+    hf_first_position: ClassVar[int | None] = 0
 
 
 class TFXLMRobertaForMaskedLM(RobertaForMaskedLM, TFXLMRobertaPreTrainedModel):

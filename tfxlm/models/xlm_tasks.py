@@ -8,7 +8,7 @@ import keras
 
 from tfxlm.configs import XLMConfig
 from tfxlm.heads.question_answering import BeamAnswers
-from tfxlm.layers import Projection, SequenceSummary, activation_named
+from tfxlm.layers import Dropout, Projection, SequenceSummary, activation_named
 from tfxlm.models.outputs import ModelOutput, TFXLMForQuestionAnsweringOutput
 from tfxlm.models.tasks import (
     BeamQuestionAnswering,
@@ -165,7 +165,7 @@ class TFXLMForTokenClassification(TokenClassification, TFXLMPreTrainedModel):
     def make_layers(self, config: XLMConfig) -> None:
         """Makes the body and the head."""
         super().make_layers(config)
-        self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
+        self.dropout = Dropout(config.dropout, dtype=self.dtype_policy)
         self.classifier = projection(config, config.num_labels, "classifier", self.dtype_policy)
 
     def answer(self, hidden_states: Any, mask: Any, training: bool | None = None, **head: Any) -> dict[str, Any]:

@@ -6,7 +6,21 @@ For tests, notebooks and small installations; `serving/` shows how to run the st
 from tfxlm.errors import explain_missing
 
 with explain_missing("The embedded server", "tfxlm[serve]"):
+    from tfxlm.serve.batching_parameters import BatchingParameters, read_batching_parameters
+    from tfxlm.serve.metrics import Monitoring, read_monitoring_config
     from tfxlm.serve.model_config import ServedModel, VersionPolicy, read_model_config
     from tfxlm.serve.server import Server
+    from tfxlm.serve.ssl_config import SSLConfig, read_ssl_config
 
-__all__ = ["ServedModel", "Server", "VersionPolicy", "read_model_config"]
+__all__ = [
+    "BatchingParameters",
+    "Monitoring",
+    "SSLConfig",
+    "ServedModel",
+    "Server",
+    "VersionPolicy",
+    "read_batching_parameters",
+    "read_model_config",
+    "read_monitoring_config",
+    "read_ssl_config",
+]

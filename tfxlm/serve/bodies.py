@@ -1,6 +1,7 @@
 """Request bodies: read in pieces, never more than the limit."""
 
 import zlib
+from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -11,12 +12,13 @@ class TooLargeError(InputError):
     """A request body is larger than the server accepts."""
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int, hold: Callable[[int], None] = lambda size: None) -> bytes:
     """Reads a body, compressed with gzip or not.
 
     Args:
         request: the request.
         max_bytes: largest body to accept, also after decompression.
+        hold: is told the size of what comes, before it is kept, and may refuse it.
 
     Raises:
         TooLargeError: the body is, or says it is, larger; nothing beyond the limit is read.
@@ -28,14 +30,17 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     body = bytearray()
     try:
         async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
+            if len(body) + len(chunk) > max_bytes:
                 raise _too_large(max_bytes)
+            hold(len(chunk))
+            body += chunk
     except ClientDisconnect:
         raise InputError("The client went away before its request was complete.") from None
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding == "gzip":
-        return _decompress(bytes(body), max_bytes)
+        inflated = _decompress(bytes(body), max_bytes)
+        hold(len(inflated))
+        return inflated
     if encoding != "identity":
         raise InputError(f"The request body is encoded as {encoding!r}; expected gzip or no Content-Encoding.")
     return bytes(body)

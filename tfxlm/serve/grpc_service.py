@@ -1,79 +1,99 @@
-"""TensorFlow Serving's gRPC interface: Predict, GetModelMetadata, GetModelStatus."""
+"""TensorFlow Serving's gRPC interface, and gRPC's own health check."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    predict_pb2,
+    regression_pb2,
+)
 
-from tfxlm.client.tensors import read_tensor, write_tensor
-from tfxlm.client.transport import ModelRef
-from tfxlm.errors import InputError
+from tfxlm.errors import ConfigError, InputError, ServingError
+from tfxlm.serve.answering import Answering, code_of
+from tfxlm.serve.calls import (
+    Prepared,
+    model_ref,
+    prepare_classify,
+    prepare_multi_inference,
+    prepare_predict,
+    prepare_regress,
+)
+from tfxlm.serve.config_messages import CLASSES
 from tfxlm.serve.failures import serving_error
+from tfxlm.serve.model_config import models_of
 from tfxlm.serve.models import ModelManager
-from tfxlm.serve.predict_json import DEFAULT_SIGNATURE
-from tfxlm.serve.responses import metadata_response, model_spec, status_response
+from tfxlm.serve.responses import metadata_response, status_response
+from tfxlm.serve.text_files import MAX_BYTES
 from tfxlm.serve.workers import WorkerPool
 
 SIGNATURE_DEF = "signature_def"
 
-Handler = Callable[[ModelManager, Any, int], Any]
-Runner = Callable[[Callable[[bytes], bytes], bytes], Awaitable[bytes]]
+# What asks about models is small; it is read on the event loop, where a large message would hold all others up.
+_MAX_QUESTION_BYTES = 64 * 1024
+
+Method = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
+
+# Method -> the message it takes, and what reads it.
+_WORK: dict[str, tuple[Any, Callable[..., Prepared]]] = {
+    "Predict": (predict_pb2.PredictRequest, prepare_predict),
+    "Classify": (classification_pb2.ClassificationRequest, prepare_classify),
+    "Regress": (regression_pb2.RegressionRequest, prepare_regress),
+    "MultiInference": (inference_pb2.MultiInferenceRequest, prepare_multi_inference),
+}
 
 
-def grpc_handlers(
-    models: ModelManager, workers: WorkerPool, max_request_bytes: int
-) -> tuple[grpc.GenericRpcHandler, ...]:
-    """Builds the handlers of both services.
+def grpc_handlers(answering: Answering, reloading: WorkerPool) -> tuple[grpc.GenericRpcHandler, ...]:
+    """Builds the handlers of all services.
 
     Args:
-        models: the models to answer for.
-        workers: where graphs run.
-        max_request_bytes: largest tensor to make from a message; a small one may declare a huge shape.
+        answering: answers what models have to answer.
+        reloading: where new model configurations are followed, which takes as long as models take to load.
     """
-
-    def method(request_class: Any, handler: Handler, run: Runner) -> grpc.RpcMethodHandler:
-        def answer(message: bytes) -> bytes:
-            try:
-                request = request_class.FromString(message)
-            except DecodeError:
-                raise InputError(f"The message is not a {request_class.DESCRIPTOR.name}.") from None
-            return handler(models, request, max_request_bytes).SerializeToString()
-
-        # No deserializer: a damaged message then gets INVALID_ARGUMENT like any other bad request.
-        return grpc.unary_unary_rpc_method_handler(_guarded(answer, run))
-
-    return (
+    models = answering.models
+    services: dict[str, dict[str, Method]] = {
+        "tensorflow.serving.PredictionService": {
+            **{name: partial(_answered, answering, name) for name in _WORK},
+            "GetModelMetadata": _asked(get_model_metadata_pb2.GetModelMetadataRequest, models, _get_model_metadata),
+        },
+        "tensorflow.serving.ModelService": {
+            "GetModelStatus": _asked(get_model_status_pb2.GetModelStatusRequest, models, _get_model_status),
+            "HandleReloadConfigRequest": partial(_reloaded, models, reloading),
+        },
+        "grpc.health.v1.Health": {"Check": _asked(CLASSES["HealthCheckRequest"], models, _check_health)},
+    }
+    # No deserializer: a damaged message then gets INVALID_ARGUMENT like any other bad request.
+    return tuple(
         grpc.method_handlers_generic_handler(
-            "tensorflow.serving.PredictionService",
-            {
-                "Predict": method(predict_pb2.PredictRequest, _predict, workers.run),
-                "GetModelMetadata": method(
-                    get_model_metadata_pb2.GetModelMetadataRequest, _get_model_metadata, _at_once
-                ),
-            },
-        ),
-        grpc.method_handlers_generic_handler(
-            "tensorflow.serving.ModelService",
-            {"GetModelStatus": method(get_model_status_pb2.GetModelStatusRequest, _get_model_status, _at_once)},
-        ),
+            service, {name: grpc.unary_unary_rpc_method_handler(_guarded(method)) for name, method in methods.items()}
+        )
+        for service, methods in services.items()
     )
 
 
-async def _at_once(answer: Callable[[bytes], bytes], message: bytes) -> bytes:
-    """Answers on the event loop: a busy server still says that it is there."""
-    return answer(message)
+def _parsed(request_class: Any, message: bytes) -> Any:
+    try:
+        return request_class.FromString(message)
+    except DecodeError:
+        raise InputError(f"The message is not a {request_class.DESCRIPTOR.name}.") from None
 
 
-def _guarded(
-    answer: Callable[[bytes], bytes], run: Runner
-) -> Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]:
-    """Turns every exception of a handler into a status."""
+def _guarded(method: Method) -> Method:
+    """Turns every exception of a method into a status."""
 
     async def guarded(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
         try:
-            return await run(answer, message)
+            return await method(message, context)
         except Exception as error:  # the last line of defence: one bad request must not take the server down
             failure = serving_error(error)
         return await context.abort(grpc.StatusCode[failure.code], str(failure))
@@ -81,40 +101,88 @@ def _guarded(
     return guarded
 
 
-def _model_ref(spec: Any) -> ModelRef:
-    if not spec.name:
-        raise InputError("model_spec.name is empty; expected the name of a model.")
-    return ModelRef(
-        spec.name,
-        spec.version.value if spec.HasField("version") else None,
-        spec.version_label or None,
-    )
+async def _answered(answering: Answering, name: str, message: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    """Answers what a model has to answer."""
+    request_class, prepare = _WORK[name]
+    asked: list[str] = []  # the model's name, once a model of that name was found
+    failure: BaseException | None = None
+
+    def read(stack: ExitStack, body: bytes) -> Prepared:
+        def find(spec: Any) -> Any:
+            servable = stack.enter_context(answering.models.serving(model_ref(spec)))
+            asked.append(servable.name)
+            return servable
+
+        prepared = prepare(find, _parsed(request_class, body), answering.limits.max_request_bytes)
+        return Prepared(prepared.calls, lambda outputs: prepared.finish(outputs).SerializeToString())
+
+    start, left = time.perf_counter(), context.time_remaining()
+    seconds = answering.limits.seconds if left is None else min(left, answering.limits.seconds)
+    try:
+        with answering.gate.entered() as place:
+            place.hold(len(message))
+            return await answering.answer(place, read, message, seconds)
+    except Exception as error:
+        failure = serving_error(error)
+        raise failure from error
+    except asyncio.CancelledError as error:
+        failure = error
+        raise
+    finally:
+        taken = time.perf_counter() - start
+        answering.metrics.count_request("".join(asked[:1]), name, "GRPC", code_of(failure), taken)
 
 
-def _predict(models: ModelManager, request: Any, max_request_bytes: int) -> Any:
-    with models.serving(_model_ref(request.model_spec)) as servable:
-        signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        servable.signature(signature_name)
-        inputs = {name: read_tensor(request.inputs[name], name, max_request_bytes) for name in sorted(request.inputs)}
-        outputs = servable.predict(signature_name, inputs, request.output_filter)
-    response = predict_pb2.PredictResponse(model_spec=model_spec(servable, signature_name))
-    for name, array in outputs.items():
-        write_tensor(response.outputs[name], array, name)
-    return response
+def _asked(request_class: Any, models: ModelManager, answer: Callable[[ModelManager, Any], Any]) -> Method:
+    """Answers a question about models on the event loop: a busy server still says that it is there."""
+
+    async def method(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        if len(message) > _MAX_QUESTION_BYTES:
+            raise InputError(f"A {request_class.DESCRIPTOR.name} has at most {_MAX_QUESTION_BYTES} bytes here.")
+        return answer(models, _parsed(request_class, message)).SerializeToString()
+
+    return method
 
 
-def _get_model_metadata(models: ModelManager, request: Any, max_request_bytes: int) -> Any:
-    del max_request_bytes
+def _get_model_metadata(models: ModelManager, request: Any) -> Any:
     if list(request.metadata_field) != [SIGNATURE_DEF]:
         raise InputError(
             f"metadata_field must be [{SIGNATURE_DEF!r}], got {list(request.metadata_field)}; nothing else is known."
         )
-    spec, signatures = metadata_response(models, _model_ref(request.model_spec))
+    spec, signatures = metadata_response(models, model_ref(request.model_spec))
     response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=spec)
     response.metadata[SIGNATURE_DEF].Pack(signatures)
     return response
 
 
-def _get_model_status(models: ModelManager, request: Any, max_request_bytes: int) -> Any:
-    del max_request_bytes
-    return status_response(models, _model_ref(request.model_spec))
+def _get_model_status(models: ModelManager, request: Any) -> Any:
+    return status_response(models, model_ref(request.model_spec))
+
+
+_SERVING, _NOT_SERVING = 1, 2
+_SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+
+
+def _check_health(models: ModelManager, request: Any) -> Any:
+    if request.service not in _SERVICES:
+        raise ServingError(f"There is no service {request.service!r} here.", "NOT_FOUND")
+    return CLASSES["HealthCheckResponse"](status=_SERVING if models.is_ready else _NOT_SERVING)
+
+
+async def _reloaded(
+    models: ModelManager, reloading: WorkerPool, message: bytes, context: grpc.aio.ServicerContext
+) -> bytes:
+    """Follows a new model configuration; answers once it is followed."""
+    if len(message) > MAX_BYTES:
+        raise InputError(f"A ReloadConfigRequest has at most {MAX_BYTES} bytes here.")
+    request = _parsed(model_management_pb2.ReloadConfigRequest, message)
+    try:
+        wanted = models_of(request.config, "The model configuration of the request")
+    except ConfigError as error:
+        raise InputError(str(error)) from None
+    problems = await reloading.run(models.refresh, wanted)
+    if problems:
+        raise ServingError(" ".join(problems), "FAILED_PRECONDITION")
+    response = model_management_pb2.ReloadConfigResponse()
+    response.status.SetInParent()
+    return response.SerializeToString()

@@ -3,18 +3,18 @@
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from tfxlm.errors import ConfigError, InputError
-
-# A file of this size would name some thousand models; a larger one is something else.
-MAX_CONFIG_BYTES = 1024 * 1024
+from tfxlm.serve.text_files import read_message
 
 PLATFORM = "tensorflow"
+
+_EXAMPLE = (
+    f'model_config_list {{ config {{ name: "intent" base_path: "/models/intent" model_platform: "{PLATFORM}" }} }}'
+)
 
 
 @dataclass(frozen=True)
@@ -97,16 +97,21 @@ def read_model_config(file: str | os.PathLike[str]) -> dict[str, ServedModel]:
             the file and the place in it.
     """
     config = model_server_config_pb2.ModelServerConfig()
-    try:
-        text_format.Parse(_read_text(Path(file)), config)
-    except (text_format.ParseError, RecursionError) as error:
-        raise ConfigError(
-            f"{file} is not a ModelServerConfig in protocol buffer text format: {error or 'nested too deeply'}. "
-            'Expected: model_config_list { config { name: "intent" base_path: "/models/intent" '
-            f'model_platform: "{PLATFORM}" }} }}'
-        ) from None
+    return models_of(read_message(file, config, "model configuration", _EXAMPLE), str(file))
+
+
+def models_of(config: Any, source: str) -> dict[str, ServedModel]:
+    """Returns the models of a ModelServerConfig, by the name they are served under.
+
+    Args:
+        config: the message.
+        source: where it comes from, for error messages.
+
+    Raises:
+        ConfigError: it asks for what this server cannot do.
+    """
     if config.WhichOneof("config") != "model_config_list" or not config.model_config_list.config:
-        raise ConfigError(f"{file} names no model; expected a model_config_list with one config for each model.")
+        raise ConfigError(f"{source} names no model; expected a model_config_list with one config for each model.")
     models: dict[str, ServedModel] = {}
     try:
         for entry in config.model_config_list.config:
@@ -115,20 +120,7 @@ def read_model_config(file: str | os.PathLike[str]) -> dict[str, ServedModel]:
             models[entry.name] = _served_model(entry)
         return checked_models(models)
     except (ConfigError, InputError) as error:
-        raise ConfigError(f"{file}: {error}") from None
-
-
-def _read_text(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(MAX_CONFIG_BYTES + 1)
-        if len(content) > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{file} is larger than {MAX_CONFIG_BYTES} bytes, so it is no model configuration.")
-        return content.decode("utf-8")
-    except OSError as error:
-        raise ConfigError(f"The model configuration {file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"The model configuration {file} is not UTF-8 text: {error}.") from None
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def _served_model(entry: Any) -> ServedModel:

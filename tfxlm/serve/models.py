@@ -3,7 +3,9 @@
 import contextlib
 import gc
 import logging
+import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,8 +14,12 @@ from tfxlm.client.transport import ModelRef
 from tfxlm.errors import ExportError, ServingError
 from tfxlm.serve.model_config import ServedModel
 from tfxlm.serve.servable import SAVED_MODEL_FILE, Servable
+from tfxlm.serve.warmup import replay_warmup
 
 _LOG = logging.getLogger("tfxlm.serve")
+
+# Versions whose folders are gone and that still have a status.
+_REMEMBERED = 100
 
 
 def version_folders(path: Path) -> dict[int, Path]:
@@ -45,11 +51,14 @@ class ModelManager:
     been answered: no request is refused for a change of versions.
 
     Args:
-        models: by the name they are served under. Nothing outside their folders is ever loaded.
+        models: by the name they are served under.
+        roots: folders that models may come to be in later. Nothing outside these and the models' own folders is ever
+            loaded.
     """
 
-    def __init__(self, models: Mapping[str, ServedModel]) -> None:
+    def __init__(self, models: Mapping[str, ServedModel], roots: Iterable[str | os.PathLike[str]] = ()) -> None:
         self._models = dict(models)
+        self._allowed = tuple({Path(path).resolve() for path in (*roots, *(it.path for it in models.values()))})
         self._servables: dict[str, dict[int, Servable]] = {}
         self._labels: dict[str, Mapping[str, int]] = {}
         # What a version that could not be loaded was like then: it is tried again when it has changed.
@@ -75,14 +84,35 @@ class ModelManager:
             self.unload_all()
             raise next(iter(problems.values()))
 
-    def refresh(self, models: Mapping[str, ServedModel] | None = None) -> None:
+    def check_folders(self, models: Mapping[str, ServedModel]) -> None:
+        """Checks that models are in folders that this server was given.
+
+        Raises:
+            ServingError: one is elsewhere (`PERMISSION_DENIED`).
+        """
+        for name, model in models.items():
+            if not self._is_allowed(Path(model.path)):
+                raise ServingError(
+                    f"Model {name!r} is in {model.path}, which is in no folder that this server was given: "
+                    f"{', '.join(sorted(map(str, self._allowed)))}. Start it with a model root that holds it.",
+                    "PERMISSION_DENIED",
+                )
+
+    def refresh(self, models: Mapping[str, ServedModel] | None = None) -> tuple[str, ...]:
         """Loads versions that are new, and unloads those that are no longer wanted.
 
         What fails is logged, once; what is served already goes on being served.
 
         Args:
             models: the models from now on; the same as before by default.
+
+        Returns:
+            What failed.
+
+        Raises:
+            ServingError: a model is in no folder that this server was given; nothing changes then.
         """
+        self.check_folders(models or {})
         with self._change:
             if models is not None:
                 self._models = dict(models)
@@ -91,16 +121,38 @@ class ModelManager:
                 if self._reported.get(what) != message:
                     _LOG.warning("%s", message)
             self._reported = problems
+            return tuple(problems.values())
 
-    def unload_all(self) -> None:
-        """Unloads every version."""
-        with self._change:
+    def unload_all(self, seconds: float | None = None) -> None:
+        """Unloads every version.
+
+        Args:
+            seconds: how long to wait for requests in progress, and for versions that are being loaded; None for no
+                limit.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
+        if not self._change.acquire(timeout=-1 if seconds is None else seconds):
+            return  # a version is being loaded; who ends the process ends that too
+        try:
             with self._lock:
                 servables = [servable for versions in self._servables.values() for servable in versions.values()]
                 self._servables.clear()
                 self._labels.clear()
             for servable in servables:
-                servable.unload()
+                servable.unload(None if end is None else max(0, end - time.monotonic()))
+        finally:
+            self._change.release()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every model has a version that answers."""
+        with self._lock:
+            models = {name: list(self._servables.get(name, {}).values()) for name in self._models}
+        return all(any(it.status.state == "AVAILABLE" for it in versions) for versions in models.values())
+
+    def _is_allowed(self, path: Path) -> bool:
+        place = path.resolve()
+        return any(place.is_relative_to(root) for root in self._allowed)
 
     def find(self, model: ModelRef) -> Servable:
         """Finds the version that should answer: the one asked for, else the newest available.
@@ -192,6 +244,12 @@ class ModelManager:
             folders = version_folders(path)
         except ExportError as error:
             return {name: error}  # a folder that is away for a while is no reason to unload what came from it
+        outside = [version for version, folder in folders.items() if not self._is_allowed(folder)]
+        for version in outside:
+            problems[f"{name} {version}"] = ExportError(
+                f"Version {version} of model {name!r}, {folders.pop(version)}, is a link out of the folders that this "
+                "server was given. Put the version itself there, or start the server with a model root that holds it."
+            )
         wanted = model.policy.choose(folders)
         missing = (model.policy.specific or frozenset()) - wanted
         if missing or not wanted:
@@ -204,6 +262,10 @@ class ModelManager:
         # The old ones stay until there is one in their place.
         if not wanted or any(versions[version].status.state == "AVAILABLE" for version in wanted):
             _unload(servable for version, servable in sorted(versions.items()) if version not in wanted)
+        with self._lock:
+            for version in sorted(version for version in versions if version not in folders)[:-_REMEMBERED]:
+                if versions[version].status.state == "END":
+                    del versions[version]
         return problems
 
     def _load_version(self, name: str, version: int, folder: Path) -> ExportError | None:
@@ -217,7 +279,7 @@ class ModelManager:
         with self._lock:
             self._servables[name][version] = servable
         try:
-            servable.load()
+            servable.load(replay_warmup)
         except ExportError as error:
             self._failed[folder] = likeness, error
             return error

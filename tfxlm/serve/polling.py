@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from tfxlm.errors import ConfigError
+from tfxlm.errors import ConfigError, ServingError
 from tfxlm.serve.model_config import read_model_config
 from tfxlm.serve.models import ModelManager
 
 _LOG = logging.getLogger("tfxlm.serve")
+
+# A call may be loading a large model: its thread is left behind then, and ends with the process.
+_JOIN_SECONDS = 1.0
 
 
 class Repeated:
@@ -23,7 +26,7 @@ class Repeated:
         name: of the thread.
     """
 
-    def __init__(self, function: Callable[[], None], seconds: float, name: str) -> None:
+    def __init__(self, function: Callable[[], object], seconds: float, name: str) -> None:
         self._function, self._seconds = function, seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -43,7 +46,7 @@ class Repeated:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join()
+            self._thread.join(_JOIN_SECONDS)
 
 
 class ConfigWatcher:
@@ -65,11 +68,9 @@ class ConfigWatcher:
             return
         self._seen = stamp
         try:
-            models = read_model_config(self._file)
-        except ConfigError as error:
+            self._models.refresh(read_model_config(self._file))
+        except (ConfigError, ServingError) as error:
             _LOG.warning("the model configuration stays as it was: %s", error)
-            return
-        self._models.refresh(models)
 
     def _stamp(self) -> object:
         try:

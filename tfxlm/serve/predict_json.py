@@ -10,10 +10,12 @@ from tfxlm.client.casting import check_names
 from tfxlm.client.json_tensors import BINARY_SUFFIX, describe_json, from_json, is_base64_object, to_json
 from tfxlm.client.metadata import Signature
 from tfxlm.errors import InputError
+from tfxlm.serve.calls import DEFAULT_SIGNATURE
 
 Form = Literal["instances", "inputs"]
 
-DEFAULT_SIGNATURE = "serving_default"
+# Those of 1024 rows of 512 tokens, with three inputs, are a million and a half.
+MAX_VALUES = 8_000_000
 
 
 def read_request(body: bytes, find_signature: Callable[[str], Signature]) -> tuple[str, dict[str, np.ndarray], Form]:
@@ -29,11 +31,8 @@ def read_request(body: bytes, find_signature: Callable[[str], Signature]) -> tup
     Raises:
         InputError: says what is wrong, down to the row and position.
     """
-    request = _parse(body)
-    signature_name = request.get("signature_name", DEFAULT_SIGNATURE)
-    if not isinstance(signature_name, str):
-        raise InputError(f"'signature_name' must be a string, got {describe_json(signature_name)}.")
-    signature_name = signature_name or DEFAULT_SIGNATURE
+    request = parse_object(body)
+    signature_name = read_signature_name(request)
     signature = find_signature(signature_name)
     forms = [form for form in ("instances", "inputs") if form in request]
     if len(forms) != 1:
@@ -52,7 +51,30 @@ def read_request(body: bytes, find_signature: Callable[[str], Signature]) -> tup
     return signature_name, arrays, form
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def read_signature_name(request: dict[str, Any]) -> str:
+    """Returns the name of the signature that a request asks for.
+
+    Raises:
+        InputError: it is no text.
+    """
+    signature_name = request.get("signature_name", DEFAULT_SIGNATURE)
+    if not isinstance(signature_name, str):
+        raise InputError(f"'signature_name' must be a string, got {describe_json(signature_name)}.")
+    if not signature_name.isprintable():
+        raise InputError("'signature_name' holds characters that no name has.")
+    return signature_name or DEFAULT_SIGNATURE
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Parses the body of a request, an object.
+
+    Raises:
+        InputError: it is none, is nested too deeply, or has more values than a request needs.
+    """
+    # An empty list takes three bytes here and sixty in memory: a body within its limit could fill the machine's.
+    values = sum(map(body.count, (b",", b"[", b"{")))
+    if values > MAX_VALUES:
+        raise InputError(f"The request body has more than {MAX_VALUES} values. Send fewer rows per request.")
     try:
         request = json.loads(body.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -4,15 +4,8 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from tfxlm.client.messages import ERROR_CODES, MODEL_STATES
 from tfxlm.client.transport import ModelRef
+from tfxlm.serve.calls import model_spec
 from tfxlm.serve.models import ModelManager
-from tfxlm.serve.servable import Servable
-
-
-def model_spec(servable: Servable, signature_name: str = "") -> model_pb2.ModelSpec:
-    """Says which model and version answered."""
-    spec = model_pb2.ModelSpec(name=servable.name, signature_name=signature_name)
-    spec.version.value = servable.version
-    return spec
 
 
 def status_response(models: ModelManager, model: ModelRef) -> get_model_status_pb2.GetModelStatusResponse:

@@ -1,11 +1,16 @@
-"""TensorFlow Serving's REST interface.
+"""TensorFlow Serving's REST interface, health for probes, and the figures for Prometheus.
 
 Departures from the stock server, all towards clearer errors: a known path with the wrong method is 405, unknown inputs
 are refused in column form too, and strings that are not UTF-8 are written as base64.
 """
 
+import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
 
 from google.protobuf import json_format
 from starlette.applications import Starlette
@@ -14,22 +19,35 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from tfxlm.client.codes import HTTP_STATUS
 from tfxlm.client.transport import ModelRef
+from tfxlm.errors import ServingError
+from tfxlm.serve.admission import time_limit
+from tfxlm.serve.answering import Answering, code_of
 from tfxlm.serve.bodies import TooLargeError, read_body
+from tfxlm.serve.calls import Call, Prepared, prepare_classify, prepare_regress
+from tfxlm.serve.examples_json import read_examples, write_classes, write_values
 from tfxlm.serve.failures import serving_error
-from tfxlm.serve.models import ModelManager
 from tfxlm.serve.predict_json import read_request, write_answer
 from tfxlm.serve.responses import metadata_response, status_response
-from tfxlm.serve.workers import WorkerPool
+from tfxlm.serve.servable import Servable
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
+# Reads the body of a request to a version.
+Reader = Callable[[Servable, bytes], Prepared]
+
+HEALTH, READINESS = "/healthz", "/readyz"
+
 _PATHS = (
-    "POST /v1/models/NAME[/versions/VERSION|/labels/LABEL]:predict, and GET of the same path, alone for the status or "
-    "with /metadata"
+    "POST /v1/models/NAME[/versions/VERSION|/labels/LABEL]:predict, :classify and :regress, and GET of the same path, "
+    f"alone for the status or with /metadata; GET {HEALTH} and {READINESS}"
 )
+
+# When to come again, for a client that was told that the server is busy.
+_RETRY_AFTER = {"Retry-After": "1"}
 
 
 class _NameConvertor(Convertor[str]):
@@ -60,19 +78,14 @@ register_url_convertor("served_name", _NameConvertor())
 register_url_convertor("served_version", _VersionConvertor())
 
 
-def rest_app(models: ModelManager, workers: WorkerPool, max_request_bytes: int) -> Starlette:
+def rest_app(answering: Answering, metrics_path: str | None) -> Starlette:
     """Builds the REST interface.
 
     Args:
-        models: the models to answer for.
-        workers: where graphs run.
-        max_request_bytes: largest request body.
+        answering: answers what models have to answer.
+        metrics_path: where the figures for Prometheus are, or None for nowhere.
     """
-
-    async def predict(request: Request) -> Response:
-        model = _model_ref(request)
-        body = await read_body(request, max_request_bytes)
-        return _json(200, await workers.run(_predict, models, model, body))
+    models = answering.models
 
     async def status(request: Request) -> Response:
         return _json(200, _proto_json(status_response(models, _model_ref(request))))
@@ -83,11 +96,27 @@ def rest_app(models: ModelManager, workers: WorkerPool, max_request_bytes: int) 
         nested = {"model_spec": _proto_dict(model_spec), "metadata": {"signature_def": _proto_dict(signatures)}}
         return _json(200, json.dumps(nested).encode())
 
-    routes = []
+    async def health(request: Request) -> Response:
+        return _json(200, b'{"status": "alive"}')
+
+    async def readiness(request: Request) -> Response:
+        if models.is_ready:
+            return _json(200, b'{"status": "ready"}')
+        return _error(503, "Not every model has a version that answers.")
+
+    async def metrics(request: Request) -> Response:
+        return Response(answering.metrics.text(), media_type=answering.metrics.content_type)
+
+    routes = [Route(HEALTH, health, methods=["GET"]), Route(READINESS, readiness, methods=["GET"])]
+    if metrics_path is not None:
+        routes.append(Route(metrics_path, metrics, methods=["GET"]))
     for choice in ("", "/versions/{version:served_version}", "/labels/{label:served_name}"):
         path = "/v1/models/{name:served_name}" + choice
         routes += [
-            Route(f"{path}:predict", _guarded(predict), methods=["POST"]),
+            *(
+                Route(f"{path}:{verb}", _guarded(partial(_answered, answering, verb, reader)), methods=["POST"])
+                for verb, reader in _READERS.items()
+            ),
             Route(path, _guarded(status), methods=["GET"]),
             Route(f"{path}/metadata", _guarded(metadata), methods=["GET"]),
         ]
@@ -96,12 +125,79 @@ def rest_app(models: ModelManager, workers: WorkerPool, max_request_bytes: int) 
     return app
 
 
-def _predict(models: ModelManager, model: ModelRef, body: bytes) -> bytes:
-    """Answers a predict request; runs in a worker thread, since large bodies take time to read and write."""
-    with models.serving(model) as servable:
-        signature_name, inputs, form = read_request(body, servable.signature)
-        outputs = servable.predict(signature_name, inputs)
-    return write_answer(outputs, form)
+def _read_predict(servable: Servable, body: bytes) -> Prepared:
+    signature_name, inputs, form = read_request(body, servable.signature)
+    servable.check(signature_name, inputs)
+    return Prepared([Call(servable, signature_name, inputs)], lambda outputs: write_answer(outputs[0], form))
+
+
+def _read_examples(
+    request_class: Any, prepare: Callable[..., Prepared], write: Callable[[Any], bytes], servable: Servable, body: bytes
+) -> Prepared:
+    request = request_class()
+    read_examples(body, request)
+    prepared = prepare(lambda _: servable, request)
+    return Prepared(prepared.calls, lambda outputs: write(prepared.finish(outputs)))
+
+
+_READERS: dict[str, Reader] = {
+    "predict": _read_predict,
+    "classify": partial(_read_examples, classification_pb2.ClassificationRequest, prepare_classify, write_classes),
+    "regress": partial(_read_examples, regression_pb2.RegressionRequest, prepare_regress, write_values),
+}
+
+
+async def _answered(answering: Answering, verb: str, reader: Reader, request: Request) -> Response:
+    """Answers what a model has to answer."""
+    model = _model_ref(request)
+    limits, start = answering.limits, time.perf_counter()
+    failure: BaseException | None = None
+
+    def read(stack: ExitStack, body: bytes) -> Prepared:
+        return reader(stack.enter_context(answering.models.serving(model)), body)
+
+    async def answer() -> bytes:
+        with answering.gate.entered() as place:
+            async with time_limit(limits.seconds):
+                body = await read_body(request, limits.max_request_bytes, place.hold)
+            left = limits.seconds - (time.perf_counter() - start)
+            return await _while_there(request, answering.answer(place, read, body, left))
+
+    try:
+        return _json(200, await answer())
+    except Exception as error:
+        # What is too large has a status of its own in HTTP.
+        failure = error if isinstance(error, TooLargeError) else serving_error(error)
+        raise failure from error
+    except asyncio.CancelledError as error:
+        failure = error
+        raise
+    finally:
+        known = model.name if model.name in answering.models.names else ""
+        code = "INVALID_ARGUMENT" if isinstance(failure, TooLargeError) else code_of(failure)
+        answering.metrics.count_request(known, verb.title(), "REST", code, time.perf_counter() - start)
+
+
+async def _while_there(request: Request, work: Awaitable[bytes]) -> bytes:
+    """Waits for an answer as long as there is somebody to have it.
+
+    Raises:
+        ServingError: the client has gone away (`CANCELLED`).
+    """
+    answer, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        raise ServingError("The client went away before it had its answer.", "CANCELLED")
+    finally:
+        answer.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _guarded(endpoint: Endpoint) -> Endpoint:
@@ -116,7 +212,10 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             return _error(413, str(error))
         except Exception as error:  # the last line of defence: one bad request must not take the server down
             failure = serving_error(error)
-            return _error(HTTP_STATUS[failure.code], str(failure))
+            busy = failure.code == "RESOURCE_EXHAUSTED"
+            return _error(HTTP_STATUS[failure.code], str(failure), _RETRY_AFTER if busy else None)
+        except asyncio.CancelledError:  # by uvicorn, when the time of a server that stops is over
+            return _error(503, "The server is stopping, and the request was not answered in time.")
 
     return guarded
 

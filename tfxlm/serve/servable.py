@@ -1,8 +1,10 @@
 """One version of one model: a loaded SavedModel and its state."""
 
+from __future__ import annotations
+
 import importlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfxlm.client.casting import check_names, find_signature
 from tfxlm.client.metadata import Signature, VersionStatus, callable_signatures, describe_shape
 from tfxlm.errors import ExportError, InputError, ServingError
+from tfxlm.serve.gradients import forget_loaded_gradients
 from tfxlm.serve.graph_errors import clean_message, graph_error
-from tfxlm.serve.warmup import replay_warmup
 
 SAVED_MODEL_FILE = "saved_model.pb"
 
@@ -35,6 +37,7 @@ class Servable:
         self.path = path
         self.status = VersionStatus(version, "START")
         self.signature_defs: Mapping[str, Any] = {}
+        self.unjoinable: set[str] = set()  # signatures that turned out not to answer row by row
         self._signatures: dict[str, Signature] = {}
         self._loaded: Any = None
         self._users = 0
@@ -43,8 +46,11 @@ class Servable:
     def __str__(self) -> str:
         return f"Model {self.name!r} version {self.version}"
 
-    def load(self) -> None:
-        """Reads the SavedModel, replays its warm-up requests, and makes the version available.
+    def load(self, warm_up: Callable[[Servable], None]) -> None:
+        """Reads the SavedModel, warms it up, and makes the version available.
+
+        Args:
+            warm_up: asks it what it is warmed up with.
 
         Raises:
             ExportError: the SavedModel is missing or corrupt, has no signature, or cannot answer its warm-up requests;
@@ -56,10 +62,11 @@ class Servable:
             self._signatures = callable_signatures(self.signature_defs)
             bring_operations(self.path / SAVED_MODEL_FILE)
             self._loaded = tf.saved_model.load(str(self.path))
+            forget_loaded_gradients()
             missing = sorted(set(self._signatures) - set(self._loaded.signatures))
             if missing or not self._signatures:
                 raise ExportError(f"it has no signature that can be called (described but absent: {missing})")
-            replay_warmup(self.path, self.predict)
+            warm_up(self)
         # Whatever a damaged file makes the loader raise, the caller needs the folder and the way out.
         except Exception as error:
             reason = clean_message(str(error)).rstrip(".")
@@ -81,12 +88,18 @@ class Servable:
             self._users -= 1
             self._change.notify_all()
 
-    def unload(self) -> None:
-        """Takes no more requests, waits until those in progress have their answers, and lets the SavedModel go."""
+    def unload(self, seconds: float | None = None) -> None:
+        """Takes no more requests, waits until those in progress have their answers, and lets the SavedModel go.
+
+        Args:
+            seconds: how long to wait at most; what is in progress then keeps its own hold on the model. None for no
+                limit.
+        """
         with self._change:
             self.status = VersionStatus(self.version, "UNLOADING")
-            self._change.wait_for(lambda: self._users == 0)
+            self._change.wait_for(lambda: self._users == 0, seconds)
         self._loaded = None
+        self._signatures, self.signature_defs = {}, {}
         self.status = VersionStatus(self.version, "END")
 
     def signature(self, signature_name: str) -> Signature:
@@ -96,6 +109,27 @@ class Servable:
             InputError: there is none of that name.
         """
         return find_signature(self._signatures, signature_name)
+
+    def method_name(self, signature_name: str) -> str:
+        """Returns what a signature was exported for: `"tensorflow/serving/predict"`, `.../classify` or `.../regress`.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        self.signature(signature_name)
+        return self.signature_defs[signature_name].method_name
+
+    def check(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
+    ) -> list[str]:
+        """Checks a call before it is made; returns the names of the outputs it asks for.
+
+        Raises:
+            InputError: inputs or filter do not fit the signature.
+        """
+        signature = self.signature(signature_name)
+        _check_inputs(signature_name, signature, inputs)
+        return _checked_filter(signature_name, signature, output_filter)
 
     def predict(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
@@ -114,12 +148,10 @@ class Servable:
             InputError: inputs or filter do not fit the signature.
             ServingError: the graph refused the input, or the version is not available.
         """
-        signature = self.signature(signature_name)
-        _check_inputs(signature_name, signature, inputs)
-        wanted = _checked_filter(signature_name, signature, output_filter)
         loaded = self._loaded
         if loaded is None:
             raise ServingError(f"{self} is not available; its state is {self.status.state}.", "UNAVAILABLE")
+        wanted = self.check(signature_name, inputs, output_filter)
         tensors = {
             name: tf.constant(array, dtype=tf.string if array.dtype == object else None)
             for name, array in inputs.items()

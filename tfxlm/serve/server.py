@@ -3,34 +3,49 @@
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
 from tfxlm.errors import InputError, ServingError
+from tfxlm.serve.answering import Answering, Limits
+from tfxlm.serve.batching_parameters import BatchingParameters
 from tfxlm.serve.grpc_service import grpc_handlers
-from tfxlm.serve.listeners import listen_grpc, listen_rest
+from tfxlm.serve.listeners import GrpcListener, Listener, RestListener
+from tfxlm.serve.metrics import Metrics, Monitoring
 from tfxlm.serve.model_config import ServedModel, checked_models, read_model_config
 from tfxlm.serve.models import ModelManager
 from tfxlm.serve.polling import ConfigWatcher, Repeated
 from tfxlm.serve.rest import rest_app
+from tfxlm.serve.ssl_config import SSLConfig
 from tfxlm.serve.workers import WorkerPool
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 MAX_QUEUED = 256
-GRACE_SECONDS = 5.0
+REQUEST_SECONDS = 30.0
+# Less than the thirty seconds that Kubernetes gives a container.
+DRAIN_SECONDS = 25.0
 FILE_SYSTEM_POLL_SECONDS = 1.0
 
+# What stopping may take beyond the requests in progress, before what still runs is left behind.
+STOP_MARGIN_SECONDS = 5.0
+
+# Calls that ask about models, beside those that take a place.
+_QUESTIONS = 64
+
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+_LOG = logging.getLogger("tfxlm.serve")
 
 
 class Server:
     """Serves exported models with TensorFlow Serving's REST and gRPC interface.
 
-    Runs beside the caller, in a notebook or a test; `python -m tfxlm.serve` runs it alone.
+    Runs beside the caller, in a notebook or a test; `tfxlm serve` runs it alone.
 
     Args:
         models: name to serve under -> exported folder, such as `exported/intent` with the version `exported/intent/1`,
@@ -45,6 +60,13 @@ class Server:
         max_request_bytes: largest request body or message.
         num_threads: requests worked on at the same time; one per core by default.
         max_queued: requests that may wait for a thread; more are told to come again (429, RESOURCE_EXHAUSTED).
+        request_timeout_seconds: how long a request may take, unless its client allows less.
+        drain_seconds: how long `stop` waits for requests in progress.
+        batching: how requests are answered together; None for each on its own.
+        ssl_config: key and certificates of both interfaces; None for plain HTTP and gRPC.
+        monitoring: where on the REST port the figures for Prometheus are.
+        model_roots: folders that a changed configuration may name models in, beside those of `models` or
+            `model_config_file`; nothing else is ever loaded.
 
     Raises:
         InputError: an argument is out of range, or a model name cannot stand in a URL.
@@ -72,6 +94,12 @@ class Server:
         max_request_bytes: int = MAX_REQUEST_BYTES,
         num_threads: int | None = None,
         max_queued: int = MAX_QUEUED,
+        request_timeout_seconds: float = REQUEST_SECONDS,
+        drain_seconds: float = DRAIN_SECONDS,
+        batching: BatchingParameters | None = None,
+        ssl_config: SSLConfig | None = None,
+        monitoring: Monitoring = Monitoring(),  # noqa: B008 - frozen
+        model_roots: Sequence[str | os.PathLike[str]] = (),
     ) -> None:
         if model_config_file is not None and models:
             raise InputError("Give models or model_config_file, not both.")
@@ -82,6 +110,8 @@ class Server:
             ("max_request_bytes", max_request_bytes, 1, 2**31 - 1),
             ("num_threads", num_threads, 1, 4096),
             ("max_queued", max_queued, 0, 2**31 - 1),
+            ("request_timeout_seconds", request_timeout_seconds, 0.001, threading.TIMEOUT_MAX),
+            ("drain_seconds", drain_seconds, 0, 24 * 3600),
             ("file_system_poll_wait_seconds", file_system_poll_wait_seconds, 0, threading.TIMEOUT_MAX),
             ("model_config_file_poll_wait_seconds", model_config_file_poll_wait_seconds, 0, threading.TIMEOUT_MAX),
         ):
@@ -90,13 +120,12 @@ class Server:
         self._models = {} if model_config_file is not None else checked_models(models or {})
         self._config_file = model_config_file
         self._poll_seconds = (file_system_poll_wait_seconds, model_config_file_poll_wait_seconds)
+        self._limits = Limits(max_request_bytes, num_threads, max_queued, request_timeout_seconds)
+        self._batching, self._ssl_config, self._monitoring = batching, ssl_config, monitoring
+        self._host, self._wanted_ports, self._roots = host, (rest_port, grpc_port), tuple(model_roots)
+        self.drain_seconds = drain_seconds
         self._polling = contextlib.ExitStack()
-        self._manager = ModelManager({})
-        self._host = host
-        self._wanted_ports = (rest_port, grpc_port)
-        self._max_request_bytes = max_request_bytes
-        self._num_threads = num_threads
-        self._max_queued = max_queued
+        self._manager: ModelManager | None = None
         self._thread: threading.Thread | None = None
         self._stopping: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
         self._ports: tuple[int, int] | None = None
@@ -108,7 +137,8 @@ class Server:
         Raises:
             ServingError: the server does not run.
         """
-        return f"http://{self._reachable_host()}:{self._running_ports()[0]}"
+        scheme = "http" if self._ssl_config is None else "https"
+        return f"{scheme}://{self._reachable_host()}:{self._running_ports()[0]}"
 
     @property
     def grpc_address(self) -> str:
@@ -127,7 +157,22 @@ class Server:
             ServingError: the server does not run.
         """
         self._running_ports()
-        return self._manager.names
+        return self._manager.names if self._manager is not None else ()
+
+    def load(self) -> None:
+        """Loads the wanted versions of every model, which `start` does too unless they are there already.
+
+        Raises:
+            ConfigError: the model configuration cannot be read.
+            ExportError: a model is missing or corrupt; none stays loaded then.
+        """
+        self._manager = self._loaded()
+
+    def _loaded(self) -> ModelManager:
+        models = self._models if self._config_file is None else read_model_config(self._config_file)
+        manager = ModelManager(models, self._roots)
+        manager.load()
+        return manager
 
     def start(self) -> Self:
         """Loads the wanted versions of every model, then listens; returns once requests are answered.
@@ -139,8 +184,7 @@ class Server:
         """
         if self._thread is not None:
             raise ServingError("The server runs already; stop() it first.", "FAILED_PRECONDITION")
-        models = ModelManager(self._models if self._config_file is None else read_model_config(self._config_file))
-        models.load()
+        models = self._manager = self._manager or self._loaded()
         ready: Future[tuple[int, int]] = Future()
         thread = threading.Thread(target=self._run, args=(models, ready), name="tfxlm-serve-loop", daemon=True)
         thread.start()
@@ -149,9 +193,8 @@ class Server:
             self._ports = ready.result()
         except Exception:
             thread.join()
-            self._thread = None
+            self._thread = self._manager = None
             raise
-        self._manager = models
         self._polling.enter_context(Repeated(models.refresh, self._poll_seconds[0], "tfxlm-serve-versions"))
         if self._config_file is not None:
             watch = ConfigWatcher(models, self._config_file)
@@ -160,14 +203,19 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """Lets requests in progress finish, for a few seconds, and closes both ports. Does nothing if not running."""
+        """Closes both ports, and lets requests in progress finish, for `drain_seconds` at most.
+
+        Does nothing if the server does not run. Threads that do not end in time are left behind, with a warning.
+        """
         if self._thread is None or self._stopping is None:
             return
-        self._polling.close()
         loop, stop = self._stopping
         loop.call_soon_threadsafe(stop.set)
-        self._thread.join()
-        self._thread = self._stopping = self._ports = None
+        self._polling.close()
+        self._thread.join(self.drain_seconds + 2 * STOP_MARGIN_SECONDS)
+        if self._thread.is_alive():
+            _LOG.warning("the server did not end in time; what still runs is left behind")
+        self._thread = self._stopping = self._ports = self._manager = None
         atexit.unregister(self.stop)
 
     def __enter__(self) -> Self:
@@ -189,27 +237,35 @@ class Server:
 
     def _run(self, models: ModelManager, ready: "Future[tuple[int, int]]") -> None:
         """Body of the thread: an event loop until `stop`."""
-        workers = WorkerPool(self._num_threads, self._max_queued)
         try:
-            asyncio.run(self._serve(models, workers, ready))
+            asyncio.run(self._serve(models, ready))
         except BaseException as error:
             if ready.done():
                 raise
             ready.set_exception(error)
         finally:
-            workers.close()
-            models.unload_all()
+            models.unload_all(STOP_MARGIN_SECONDS)
 
-    async def _serve(self, models: ModelManager, workers: WorkerPool, ready: "Future[tuple[int, int]]") -> None:
+    async def _serve(self, models: ModelManager, ready: "Future[tuple[int, int]]") -> None:
         stop = asyncio.Event()
         self._stopping = (asyncio.get_running_loop(), stop)
-        limit = self._max_request_bytes
-        rest_port, grpc_port = self._wanted_ports
-        app = rest_app(models, workers, limit)
-        handlers = grpc_handlers(models, workers, limit)
-        async with (
-            listen_grpc(handlers, self._host, grpc_port, GRACE_SECONDS, limit) as bound_grpc_port,
-            listen_rest(app, self._host, rest_port, GRACE_SECONDS) as bound_rest_port,
-        ):
+        limits, (rest_port, grpc_port) = self._limits, self._wanted_ports
+        answering = Answering(models, limits, Metrics(), self._batching)
+        reloading = WorkerPool(1, "tfxlm-serve-reload")
+        max_calls = 2 * (limits.num_threads + limits.max_queued) + _QUESTIONS
+        tls = self._ssl_config
+        listeners: tuple[Listener, ...] = (
+            RestListener(rest_app(answering, self._monitoring.path), self._host, rest_port, tls),
+            GrpcListener(
+                grpc_handlers(answering, reloading), self._host, grpc_port, tls, limits.max_request_bytes, max_calls
+            ),
+        )
+        try:
+            bound_rest_port, bound_grpc_port = [await listener.start() for listener in listeners]
             ready.set_result((bound_rest_port, bound_grpc_port))
             await stop.wait()
+        finally:
+            # Both at once: neither takes anything new while the other's requests finish.
+            await asyncio.gather(*(listener.stop(self.drain_seconds) for listener in listeners))
+            answering.close()
+            reloading.close()

@@ -15,7 +15,7 @@ from tfxlm.errors import InputError
 from tfxlm.tokenizers import arguments, detokenize, storage
 from tfxlm.tokenizers.alignment import AlignedText, covered
 from tfxlm.tokenizers.batching import Batching
-from tfxlm.tokenizers.rules.templates import Template
+from tfxlm.tokenizers.rules.templates import Pretraining, Template
 from tfxlm.tokenizers.special_tokens import Part
 from tfxlm.tokenizers.tokens import Tokens
 
@@ -43,6 +43,8 @@ class Tokenizer(Batching):
     #: Name of each vocabulary file, by the argument of the constructor that takes its path. Where there are several
     #: forms, the first one that a folder has is read.
     vocabulary_files: ClassVar[storage.Choices] = ()
+    #: How pre-training lays texts out.
+    pretraining: ClassVar[Pretraining]
     #: Options of `from_pretrained` that are understood with some values only.
     limited_options: ClassVar[Limits] = {
         "gguf_file": ((), "Name the folder or the hub repository that has the vocabulary files."),
@@ -95,9 +97,12 @@ class Tokenizer(Batching):
         """Returns the ids of `_pieces` with their words and offsets."""
         raise NotImplementedError
 
+    #: What stands for the space between words in the pieces.
+    space: ClassVar[str]
+
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """Joins tokens to a text."""
-        raise NotImplementedError
+        """Joins tokens to a text, words separated by spaces."""
+        return detokenize.join_pieces(tokens, self.space)
 
     def save_vocabulary(
         self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None
@@ -283,9 +288,7 @@ class Tokenizer(Batching):
             InputError: `token_ids` are rows of ids, or no ids.
         """
         ids = arguments.read_ids(token_ids)
-        special = set(self.all_special_tokens)
-        beyond = {name for name in self.special.additional if self.special.ids[name] >= self.vocab_size}
-        apart = beyond.union(name for name in self.special.ids if name not in special)
+        special, apart = set(self.all_special_tokens), self.tokens_apart
         parts: list[str] = []
         pending: list[str] = []
         tokens = self.convert_ids_to_tokens(ids)
@@ -300,6 +303,13 @@ class Tokenizer(Batching):
         if clean is None:
             clean = self.clean_up_tokenization_spaces
         return detokenize.clean_up(text) if clean else text
+
+    @property
+    def tokens_apart(self) -> set[str]:
+        """The tokens that are no pieces of words: they stand in a text as they are, with spaces around them."""
+        special = set(self.all_special_tokens)
+        beyond = {name for name in self.special.additional if self.special.ids[name] >= self.vocab_size}
+        return beyond.union(name for name in self.special.ids if name not in special)
 
     def batch_decode(self, sequences: Any, *given: Any, **options: Any) -> list[str]:
         """Turns rows of ids into texts; further arguments as in `decode`."""

@@ -40,7 +40,7 @@ class BytePairEncoder:
     def _build(self) -> None:
         self._forget()
         self._ranks = {merge: rank for rank, merge in enumerate(self.merges)}
-        self._engine = self._make_engine() if _products_come_first(self.merges) else None
+        self._engine = self._make_engine() if products_come_first(self.merges) else None
 
     def _forget(self) -> None:
         self._cache: dict[str, tuple[int, ...]] = {}
@@ -86,11 +86,11 @@ class BytePairEncoder:
 
     def _merged(self, word: str) -> list[str]:
         if self._engine is None:
-            return _merge(word, self._ranks)
+            return self._by_definition(word)
         try:
             tokens = self._engine.tokenize(word)
         except UnicodeEncodeError:  # half of a surrogate pair has no UTF-8 form, which the engine works on
-            return _merge(word, self._ranks)
+            return self._by_definition(word)
         pieces = [token.value for token in tokens]
         if _UNKNOWN in pieces:
             encoded = word.encode()
@@ -100,6 +100,9 @@ class BytePairEncoder:
             if not pieces[-1].endswith(END_OF_WORD):
                 pieces[-1] += END_OF_WORD
         return pieces
+
+    def _by_definition(self, word: str) -> list[str]:
+        return merge_symbols([*word[:-1], word[-1] + END_OF_WORD], self._ranks)
 
     def encode(self, words: Sequence[str]) -> list[int]:
         """Returns the ids of the pieces of all words, in order.
@@ -136,7 +139,7 @@ def _remember(cache: dict[str, tuple[int, ...]], word: str, value: tuple[int, ..
         cache[word] = value
 
 
-def _products_come_first(merges: Sequence[Merge]) -> bool:
+def products_come_first(merges: Sequence[Merge]) -> bool:
     """Says whether no merge outranks one that makes its parts.
 
     Then merging one pair at a time (the engine) and merging all equal pairs at once (the definition) end alike.
@@ -145,8 +148,14 @@ def _products_come_first(merges: Sequence[Merge]) -> bool:
     return all(last_made.get(part, -1) < rank for rank, (left, right) in enumerate(merges) for part in (left, right))
 
 
-def _merge(word: str, ranks: Mapping[Merge, int]) -> list[str]:
-    pieces = [*word[:-1], word[-1] + END_OF_WORD]
+def merge_symbols(symbols: Sequence[str], ranks: Mapping[Merge, int]) -> list[str]:
+    """Merges symbols by the definition.
+
+    Args:
+        symbols: in order.
+        ranks: of merges; the lowest is the best.
+    """
+    pieces = list(symbols)
     while len(pieces) > 1:
         best = min(itertools.pairwise(pieces), key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:

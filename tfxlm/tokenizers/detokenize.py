@@ -5,25 +5,24 @@ from collections.abc import Iterable
 from tfxlm.tokenizers.rules.chains import Chain, Literal
 
 #: English punctuation and contractions that Moses set apart.
-_CLEAN_UP = Chain(
-    [
-        *(Literal(f" {mark}", mark) for mark in ".?!,"),
-        Literal(" ' ", "'"),
-        *(Literal(f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
-    ]
+CLEAN_UP = (
+    *(Literal(f" {mark}", mark) for mark in ".?!,"),
+    Literal(" ' ", "'"),
+    *(Literal(f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
 )
+_clean_up = Chain(CLEAN_UP)
 
 
-def join_pieces(pieces: Iterable[str], end_of_word: str) -> str:
-    """Joins the pieces of words; a space follows each end of a word.
+def join_pieces(pieces: Iterable[str], space: str) -> str:
+    """Joins the pieces of words.
 
     Args:
-        pieces: pieces, the last of each word ending with `end_of_word`.
-        end_of_word: the mark.
+        pieces: the pieces, which have a mark where a word ends, or begins.
+        space: the mark.
     """
-    return "".join(pieces).replace(end_of_word, " ").strip()
+    return "".join(pieces).replace(space, " ").strip()
 
 
 def clean_up(text: str) -> str:
     """Takes the spaces before English punctuation and contractions away."""
-    return _CLEAN_UP(text)
+    return _clean_up(text)

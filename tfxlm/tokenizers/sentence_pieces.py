@@ -87,15 +87,28 @@ class SentencePieces:
     @property
     def is_plain_unigram(self) -> bool:
         """Whether the best pieces are those of the best sum of scores, and there is no other way to them."""
+        model, _ = self._content()
+        return self.is_plain and model.trainer_spec.model_type == model.trainer_spec.UNIGRAM
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all pieces are text that the model was trained on, with spaces in front of words."""
+        model, piece = self._content()
+        plain = {piece.NORMAL, piece.UNKNOWN, piece.CONTROL}
+        return not model.trainer_spec.treat_whitespace_as_suffix and plain >= {one.type for one in model.pieces}
+
+    @property
+    def normal(self) -> frozenset[int]:
+        """Indices in `names` of the pieces that are text."""
+        model, piece = self._content()
+        return frozenset(index for index, one in enumerate(model.pieces) if one.type == piece.NORMAL)
+
+    def _content(self) -> tuple[Any, Any]:
+        """Returns the model as a message, and the class of its pieces."""
         from sentencepiece import sentencepiece_model_pb2
 
         messages: Any = sentencepiece_model_pb2  # made while importing, so that no type checker knows them
-        model = messages.ModelProto.FromString(self.model)
-        piece = messages.ModelProto.SentencePiece
-        plain = {piece.NORMAL, piece.UNKNOWN, piece.CONTROL}
-        spec = model.trainer_spec
-        is_unigram = spec.model_type == spec.UNIGRAM and not spec.treat_whitespace_as_suffix
-        return is_unigram and plain >= {one.type for one in model.pieces}
+        return messages.ModelProto.FromString(self.model), messages.ModelProto.SentencePiece
 
     def __getstate__(self) -> dict[str, Any]:
         return {"model": self.model, "sampling": self.sampling, "_source": self._source}
@@ -111,6 +124,10 @@ class SentencePieces:
             text: the text. Halves of surrogate pairs, which are no characters, become U+FFFD.
         """
         return self._processor.encode(_whole(text), out_type=str)
+
+    def normalised(self, text: str) -> str:
+        """Returns a text as pieces are looked for in it."""
+        return self._processor.normalize(_whole(text))
 
     def places(self, text: str, pieces: Sequence[str]) -> list[Span]:
         """Says where the pieces of a text stand in it.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from tfxlm import files
 from tfxlm.configs.corrections import correct_letters
 from tfxlm.errors import InputError
-from tfxlm.tokenizers import arguments, bpe_files, detokenize, originals, storage
+from tfxlm.tokenizers import arguments, bpe_files, originals, storage
 from tfxlm.tokenizers.alignment import AlignedText, covered
 from tfxlm.tokenizers.base import Tokenizer
 from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder, Merge
@@ -81,7 +81,9 @@ class XLMTokenizer(Tokenizer):
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("xlm",)
+    space: ClassVar[str] = END_OF_WORD
     vocabulary_files: ClassVar[storage.Choices] = ({"vocab_file": "vocab.json", "merges_file": "merges.txt"},)
+    pretraining: ClassVar[templates.Pretraining] = templates.XLM_PRETRAINING
 
     def __init__(
         self,
@@ -220,6 +222,20 @@ class XLMTokenizer(Tokenizer):
         self._check(text, lang)
         return self._words(lang, False).cut(self._prepare(text)) if lang in SEGMENTERS else text
 
+    def words(self, text: str, lang: str | None = None) -> list[str]:
+        """Returns the words that byte-pair encoding cuts into pieces: normalised, in the letter case of the vocabulary.
+
+        Args:
+            text: the text. Special tokens inside it are ordinary text.
+            lang: language code that chooses the rules; English ones if None.
+
+        Raises:
+            InputError: `text` is not a str.
+            LanguageError: the language is unknown, or needs a segmenter that is not installed.
+        """
+        self._check(text, lang)
+        return self._words(lang, False)(self._prepare(text))
+
     def build_tlm_inputs(
         self, token_ids_0: Sequence[int], token_ids_1: Sequence[int], lang: Lang = None
     ) -> BatchEncoding:
@@ -251,10 +267,6 @@ class XLMTokenizer(Tokenizer):
             lang_ids = [self.languages.id_of(str(code)) for code in langs]
             encoding["langs"] = [lang_ids[segment] for segment in frame.segments(*sizes)]
         return encoding
-
-    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """Joins tokens to a text, words separated by spaces."""
-        return detokenize.join_pieces(tokens, END_OF_WORD)
 
     def save_vocabulary(
         self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None

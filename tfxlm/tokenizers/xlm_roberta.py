@@ -72,10 +72,12 @@ class XLMRobertaTokenizer(Tokenizer):
     """
 
     model_types: ClassVar[tuple[str, ...]] = ("xlm-roberta", "xlm-roberta-xl")
+    space: ClassVar[str] = SPACE
     vocabulary_files: ClassVar[storage.Choices] = (
         {"vocab_file": "sentencepiece.bpe.model"},
         {"tokenizer_file": unigram_file.NAME},
     )
+    pretraining: ClassVar[templates.Pretraining] = templates.XLM_ROBERTA_PRETRAINING
     limited_options: ClassVar[Limits] = {
         **Tokenizer.limited_options,
         "do_lower_case": (
@@ -180,10 +182,6 @@ class XLMRobertaTokenizer(Tokenizer):
     def sp_model_kwargs(self) -> dict[str, Any]:
         """How texts are cut at random."""
         return dict(self.sentence_pieces.sampling)
-
-    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """Joins tokens to a text."""
-        return "".join(tokens).replace(SPACE, " ").strip()
 
     def save_vocabulary(
         self, save_directory: str | os.PathLike[str], filename_prefix: str | None = None

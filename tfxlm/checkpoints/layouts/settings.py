@@ -8,12 +8,14 @@ from typing import Any
 
 from tfxlm.checkpoints.arrays import TensorEntry
 from tfxlm.checkpoints.mapped_files import MappedFile
-from tfxlm.checkpoints.pickle_values import Record
+from tfxlm.checkpoints.pickle_values import VALUE, Record
 from tfxlm.checkpoints.torch_files import check_tensors
 from tfxlm.errors import UnsupportedFileError
 
 # What data parallel training in PyTorch puts in front of every name.
 _WRAPPER = "module."
+# How many instances may be in one another, each the only thing that the other holds.
+_MOST_WRAPPED = 4
 _SCALARS = (str, int, float, bool)
 
 
@@ -37,7 +39,7 @@ def tensors_of(file: MappedFile, content: Mapping[Any, Any], key: str) -> dict[s
 
 
 def settings_of(value: Any) -> dict[str, Any]:
-    """Returns settings by name, stored as a dict, an argparse.Namespace or a DictConfig of omegaconf; others have none.
+    """Returns settings by name, stored as a dict, an argparse.Namespace, a DictConfig or a dataclass; others have none.
 
     Their values are those of the file, which may be anything: see `chosen`.
     """
@@ -109,10 +111,12 @@ def rows_and_columns(path: Path, tensors: Mapping[str, TensorEntry], name: str) 
 
 def _unwrapped(value: Any) -> Any:
     """Returns what is in an instance of one of the classes that hold settings."""
-    if type(value) is not Record:
-        return value
-    # Nodes and containers of omegaconf, and a Namespace.
-    return next((value.state[name] for name in ("_val", "_content") if name in value.state), value.state)
+    # Nodes and containers of omegaconf, members of enumerations in them, and a Namespace.
+    for _ in range(_MOST_WRAPPED):
+        if type(value) is not Record:
+            break
+        value = next((value.state[name] for name in (VALUE, "_content") if name in value.state), value.state)
+    return value
 
 
 def _described(value: Any) -> str:

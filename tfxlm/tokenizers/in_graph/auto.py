@@ -22,6 +22,11 @@ def has_graph(tokenizer: Any) -> bool:
     return isinstance(tokenizer, tuple(_CLASSES))
 
 
+def reason_without_places(tokenizer: Any) -> str | None:
+    """Says why a graph cannot tell where pieces of a tokenizer stand in texts; None where it can."""
+    return _class_for(tokenizer).reason_without_places(tokenizer)
+
+
 def graph_tokenizer(tokenizer: Any, **options: Any) -> GraphTokenizer:
     """Returns a tokenizer as TensorFlow operations.
 
@@ -33,8 +38,12 @@ def graph_tokenizer(tokenizer: Any, **options: Any) -> GraphTokenizer:
         InputError: there is no such form of it, or an option is wrong.
         LanguageError: a language is unknown.
     """
+    return _class_for(tokenizer)(tokenizer, **options)
+
+
+def _class_for(tokenizer: Any) -> type[GraphTokenizer]:
     found = next((graph for kind, graph in _CLASSES.items() if isinstance(tokenizer, kind)), None)
     if found is None:
         names = ", ".join(kind.__name__ for kind in _CLASSES)
         raise InputError(f"{type(tokenizer).__name__} has no form for graphs. There is one for {names}.")
-    return found(tokenizer, **options)
+    return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfxlm.tokenizers.bpe import END_OF_WORD, BytePairEncoder
 from tfxlm.tokenizers.in_graph import segments
+from tfxlm.tokenizers.in_graph.codes import characters_of
 from tfxlm.tokenizers.in_graph.expressions import when
 
 _NO_MERGE = np.iinfo(np.int32).max
@@ -57,22 +58,52 @@ class GraphBytePairEncoder(tf.Module):
         Returns:
             int32 (words, None).
         """
+        (ids,) = self._encoded(words, self._cut)
+        return ids
+
+    def measured(self, words: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Returns the ids, and for each piece how many characters of its word it has, white space not counted.
+
+        Args:
+            words: string (words,), as in a call.
+
+        Returns:
+            int32 (words, None), twice.
+        """
+        ids, sizes = self._encoded(words, self._cut_and_measured, tf.strings.length(words, "UTF8_CHAR"))
+        return ids, sizes
+
+    def _encoded(
+        self, words: tf.Tensor, cut: Callable[[tf.Tensor], list[tf.RaggedTensor]], *of_whole: tf.Tensor
+    ) -> list[tf.RaggedTensor]:
+        """Looks words up, and cuts the others.
+
+        Args:
+            words: string (words,).
+            cut: returns for words that are no piece what their pieces have: first ids, then as many as `of_whole`.
+            *of_whole: int32 (words,): what a word that is one piece has beside its id.
+        """
         whole = self._whole_words.lookup(words)
         rest = tf.where((whole < 0) & (words != ""))[:, 0]
         counts = tf.cast(whole >= 0, tf.int64)
 
-        def with_pieces() -> tf.RaggedTensor:
-            cut = self._cut(tf.gather(words, rest))
-            lengths = tf.tensor_scatter_nd_update(counts, rest[:, None], cut.row_lengths())
+        def with_pieces() -> list[tf.RaggedTensor]:
+            of_rest = cut(tf.gather(words, rest))
+            lengths = tf.tensor_scatter_nd_update(counts, rest[:, None], of_rest[0].row_lengths())
             rows = tf.repeat(tf.range(tf.size(words, tf.int64)), lengths)
             # In the order of the words: those that are one piece, and between them the pieces of the others.
-            ids = tf.gather(whole, rows)
-            return tf.RaggedTensor.from_row_lengths(
-                tf.tensor_scatter_nd_update(ids, tf.where(ids < 0), cut.flat_values), lengths
-            )
+            places = tf.where(tf.gather(whole, rows) < 0)
+            return [
+                tf.RaggedTensor.from_row_lengths(
+                    tf.tensor_scatter_nd_update(tf.gather(own, rows), places, others.flat_values), lengths
+                )
+                for own, others in zip((whole, *of_whole), of_rest, strict=True)
+            ]
 
-        def without_pieces() -> tf.RaggedTensor:
-            return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(whole, whole >= 0), counts)
+        def without_pieces() -> list[tf.RaggedTensor]:
+            return [
+                tf.RaggedTensor.from_row_lengths(tf.boolean_mask(own, whole >= 0), counts) for own in (whole, *of_whole)
+            ]
 
         return when(tf.size(rest) > 0, with_pieces, without_pieces)
 
@@ -90,10 +121,29 @@ class GraphBytePairEncoder(tf.Module):
         # Behind the last known character the table has one entry more, for all others.
         return tf.gather(table, tf.minimum(codes, len(table) - 1))
 
-    def _cut(self, words: tf.Tensor) -> tf.RaggedTensor:
-        """Merges the characters of words, each of one or more."""
+    def _cut(self, words: tf.Tensor) -> list[tf.RaggedTensor]:
         codes = tf.strings.unicode_decode(words, "UTF-8")
-        flat, rows = codes.flat_values, codes.value_rowids()
+        ids, _ = self._merged(words, codes.flat_values, codes.value_rowids())
+        return [ids]
+
+    def _cut_and_measured(self, words: tf.Tensor) -> list[tf.RaggedTensor]:
+        codes = tf.strings.unicode_decode(words, "UTF-8")
+        ids, is_piece = self._merged(words, codes.flat_values, codes.value_rowids())
+        counted = tf.cast(~characters_of("space", codes.flat_values), tf.int32)
+        sizes = tf.math.segment_sum(counted, tf.cumsum(tf.cast(is_piece, tf.int32)) - 1)
+        return [ids, ids.with_flat_values(sizes)]
+
+    def _merged(self, words: tf.Tensor, flat: tf.Tensor, rows: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Merges the characters of words, each of one or more.
+
+        Args:
+            words: string (words,).
+            flat: int32 (characters,): their code points.
+            rows: int64 (characters,): the word of each.
+
+        Returns:
+            Ids, int32 (words, None), and which characters begin a piece, boolean (characters,).
+        """
         is_last = segments.ends(rows)
         symbols = tf.where(is_last, self._symbols_of(flat, self._final), self._symbols_of(flat, self._inner))
         # An end stands behind each word, which merges with nothing.
@@ -126,7 +176,7 @@ class GraphBytePairEncoder(tf.Module):
         is_piece = tf.gather(finished, places) != self._end
         pieces = tf.gather(self._ids, tf.boolean_mask(tf.gather(finished, places), is_piece))
         counts = tf.math.segment_sum(tf.cast(is_piece, tf.int64), rows)
-        return tf.RaggedTensor.from_row_lengths(pieces, counts, validate=False)
+        return tf.RaggedTensor.from_row_lengths(pieces, counts, validate=False), is_piece
 
 
 def _symbols(encoder: BytePairEncoder) -> list[str]:

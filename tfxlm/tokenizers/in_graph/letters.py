@@ -60,15 +60,28 @@ class CodePointMap:
             return texts
         return expressions.where(expressions.holds(texts, self._changing), self._mapped, texts)
 
+    def sizes(self, codes: tf.Tensor) -> tf.Tensor:
+        """Says how many characters each becomes: int64 (characters,).
+
+        Args:
+            codes: int32 (characters,), code points.
+        """
+        return self._counts(self._numbers(codes))
+
+    def _numbers(self, codes: tf.Tensor) -> tf.Tensor:
+        known = codes < self._size
+        # Where no character changes, the table has one entry all the same, to be gathered from.
+        return tf.where(known, tf.gather(np.append(self._table, np.int32(0)), tf.where(known, codes, 0)), codes)
+
+    def _counts(self, numbers: tf.Tensor) -> tf.Tensor:
+        sizes = np.insert(self._sizes, 0, 0)
+        return tf.where(numbers >= 0, tf.constant(1, tf.int64), tf.gather(sizes, tf.maximum(_NOTHING - numbers, 0)))
+
     def _mapped(self, texts: tf.Tensor) -> tf.Tensor:
         codes = tf.strings.unicode_decode(texts, "UTF-8")
-        flat = codes.flat_values
-        known = flat < self._size
-        mapped = tf.where(known, tf.gather(self._table, tf.where(known, flat, 0)), flat)
-        one = tf.constant(1, tf.int64)
+        mapped = self._numbers(codes.flat_values)
+        counts = self._counts(mapped)
         if len(self._several):
-            sizes = np.insert(self._sizes, 0, 0)
-            counts = tf.where(mapped >= 0, one, tf.gather(sizes, tf.maximum(_NOTHING - mapped, 0)))
             origins = tf.repeat(tf.range(tf.size(mapped)), counts)
             number = tf.gather(mapped, origins)
             inside = tf.range(tf.size(origins, tf.int64)) - tf.gather(tf.cumsum(counts, exclusive=True), origins)
@@ -76,7 +89,6 @@ class CodePointMap:
             others = tf.gather(self._several, tf.where(number < 0, starts + inside, 0))
             becomes = tf.where(number < 0, others, number)
         else:
-            counts = tf.where(mapped >= 0, one, 0)
             becomes = tf.boolean_mask(mapped, mapped >= 0)
         lengths = tf.math.unsorted_segment_sum(counts, codes.value_rowids(), codes.nrows())
         return tf.strings.unicode_encode(tf.RaggedTensor.from_row_lengths(becomes, lengths, validate=False), "UTF-8")
@@ -98,6 +110,10 @@ class GraphLetterCase:
     def __init__(self, case: str, accents: str) -> None:
         self._map = _cached_map(_cached_case(case, accents))
         self._ends_matter = case == "unicode"
+
+    def sizes(self, codes: tf.Tensor) -> tf.Tensor:
+        """Says how many characters each becomes; see `CodePointMap.sizes`."""
+        return self._map.sizes(codes)
 
     def __call__(self, words: tf.Tensor) -> tf.Tensor:
         """Returns the words with their letters changed.

@@ -36,8 +36,9 @@ class GraphMosesWords(tf.Module):
         super().__init__()
         classes = [characters.LANGUAGE_CLASSES.get(language, {}) for language in languages]
         steps = [_steps(language, non_printing) for language in languages]
-        # Japanese and Thai come from the rules, which are not asked again.
-        self._normal = np.array([bool(own) for own in steps])
+        # Which languages have their punctuation changed. Japanese and Thai texts come from the rules, which are not
+        # asked again.
+        self.are_normal = np.array([bool(own) for own in steps])
         self._part = None if only_spaces else chain(replacements([Squeeze()]))
         common = next((own for own in steps if own), [])
         steps = [own or common for own in steps]
@@ -97,9 +98,9 @@ class GraphMosesWords(tf.Module):
 
     def _prepared(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.Tensor:
         """Returns texts with white space between words, up to the decision about full stops."""
-        if self._normal.all():
+        if self.are_normal.all():
             return self._separate(texts, languages)
-        normal = tf.gather(self._normal, languages)
+        normal = tf.gather(self.are_normal, languages)
         texts = where(normal, self._separate, texts, languages)
         return texts if self._part is None else where(~normal, self._part, texts)
 

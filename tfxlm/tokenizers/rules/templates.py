@@ -43,3 +43,29 @@ XLM_TRANSLATION = Template(
 
 #: XLM-RoBERTa: two separators between texts, and one segment for all.
 XLM_ROBERTA = _framed("cls_token", "sep_token", separators=2, second=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """How texts without labels become rows to learn from.
+
+    Args:
+        first: role of the token that opens a row.
+        separator: role of the token that closes each sentence.
+        pair: how a sentence and its translation are framed.
+        restarts: whether positions restart for the translation.
+        whole_sentences: whether rows hold whole sentences; otherwise they are cut where they are full.
+    """
+
+    first: str
+    separator: str
+    pair: Template
+    restarts: bool
+    whole_sentences: bool
+
+
+#: XLM: a stream of sentences, cut into rows; the original opens and closes each sentence with ``</s>``.
+XLM_PRETRAINING = Pretraining("sep_token", "sep_token", XLM_TRANSLATION, restarts=True, whole_sentences=False)
+
+#: XLM-RoBERTa: whole sentences behind one ``<s>``.
+XLM_ROBERTA_PRETRAINING = Pretraining("cls_token", "sep_token", XLM_ROBERTA, restarts=False, whole_sentences=True)

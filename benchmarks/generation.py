@@ -1,0 +1,101 @@
+"""Generation: new tokens behind a few prompts, beside transformers in PyTorch as it generates with XLM's checkpoints.
+
+The peer reads the whole text again for each token, with a mask behind it; its models are not causal, as released.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import median, peak_memory
+from benchmarks.subjects import XLM, Arrays, Work, full_inputs
+from benchmarks.table import Row
+
+PROMPTS, WIDTH, NEW_TOKENS = 4, 16, 64
+# The peer takes a minute and more for one text.
+PEER_ROUNDS = 1
+BOUND = 1 / 20
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to generate.
+
+    Args:
+        title: in tables.
+        options: as both libraries have them.
+        bound: the largest ratio allowed.
+    """
+
+    title: str
+    options: dict[str, Any]
+    bound: float | None = None
+
+
+PARTS = {
+    "greedy": Strategy("greedy", {}, BOUND),
+    "beams": Strategy("4 beams", {"num_beams": 4}),
+}
+
+
+def inputs_of_prompts() -> Arrays:
+    """Returns prompts without padding, all in one language."""
+    inputs = full_inputs(XLM, PROMPTS, WIDTH)
+    return {**inputs, "langs": np.zeros_like(inputs["langs"])}
+
+
+def our_generation(options: dict[str, Any], new_tokens: int = NEW_TOKENS) -> Work:
+    """Returns our generation, with a model that is causal."""
+    import tfxlm
+
+    model = XLM.model(tfxlm, XLM.language_model)(XLM.config_of(tfxlm, causal=True))
+    inputs = inputs_of_prompts()
+    lengths = {"max_new_tokens": new_tokens, "min_new_tokens": new_tokens}
+    return lambda: model.generate(inputs, **lengths, **options).numpy()
+
+
+def torch_generation(options: dict[str, Any]) -> Work:
+    """Returns the generation of `transformers`."""
+    import torch
+    import transformers
+
+    model = XLM.model(transformers, XLM.language_model, tf=False)(XLM.config_of(transformers)).eval()
+    ids = torch.tensor(inputs_of_prompts()["input_ids"], dtype=torch.long)
+    lengths = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
+    return lambda: model.generate(ids, do_sample=False, **lengths, **options).numpy()
+
+
+def timed(work: Work, rounds: int) -> tuple[list[float], list[float]]:
+    """Returns the seconds of each call: by the clock, and of all cores."""
+    walls, cores = [], []
+    for _ in range(rounds):
+        wall, core = time.perf_counter(), time.process_time()
+        assert work().shape == (PROMPTS, WIDTH + NEW_TOKENS)
+        walls.append(time.perf_counter() - wall)
+        cores.append(time.process_time() - core)
+    return walls, cores
+
+
+def rows_of(part: str, rounds: int) -> list[Row]:
+    """Measures one way to generate: ours before and after the peer, whose work takes much longer."""
+    strategy = PARTS[part]
+    ours, theirs = our_generation(strategy.options), torch_generation(strategy.options)
+    ours()
+    half = max(1, rounds // 2)
+    before = timed(ours, half)
+    peer = timed(theirs, PEER_ROUNDS)
+    after = timed(ours, half)
+    work, name = f"{NEW_TOKENS} tokens x {PROMPTS}, {XLM.title}, {strategy.title}", "x transformers PyTorch"
+    rows = []
+    for which, unit, bound in ((0, "s", strategy.bound), (1, "s of CPU", None)):
+        reference, own = median(peer[which]), median(before[which] + after[which])
+        rows.append(Row(work, "transformers PyTorch", reference, 1.0, name, unit=unit))
+        rows.append(Row(work, "tfxlm", own, own / reference, name, bound, unit))
+    with peak_memory() as memory:
+        ours()
+    rows.append(Row(work, "tfxlm, memory beside the model", memory.anonymous, 1.0, "", unit="MB"))
+    return rows

@@ -1,0 +1,81 @@
+"""Which requests are let in, and how long they may take."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+from tfxlm.errors import ServingError
+
+
+class Place:
+    """One request's place in the server."""
+
+    def __init__(self, gate: "Gate") -> None:
+        self._gate = gate
+        self.held = 0
+
+    def hold(self, size: int) -> None:
+        """Counts bytes that the request holds in memory.
+
+        Raises:
+            ServingError: all requests together hold too many (`RESOURCE_EXHAUSTED`).
+        """
+        if self._gate.held + size > self._gate.max_bytes:
+            raise self._gate.refusal(f"requests of {self._gate.held} bytes")
+        self._gate.held += size
+        self.held += size
+
+
+class Gate:
+    """Lets so many requests in, and tells more of them to come again. Used from the event loop only.
+
+    Args:
+        max_requests: requests inside at the same time, those that wait among them.
+        max_waiting: how many of them wait, for the message.
+        max_bytes: what they may hold together.
+    """
+
+    def __init__(self, max_requests: int, max_waiting: int, max_bytes: int) -> None:
+        self._max_requests, self._max_waiting = max_requests, max_waiting
+        self.max_bytes = max_bytes
+        self.inside = 0
+        self.held = 0
+
+    def refusal(self, what: str) -> ServingError:
+        """Makes the error of a server that has enough to do."""
+        return ServingError(f"The server is busy: {what} are waiting already. Try again later.", "RESOURCE_EXHAUSTED")
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[Place]:
+        """Takes a place inside the block.
+
+        Raises:
+            ServingError: there is none (`RESOURCE_EXHAUSTED`).
+        """
+        if self.inside >= self._max_requests:
+            raise self.refusal(f"{self._max_waiting} requests")
+        place = Place(self)
+        self.inside += 1
+        try:
+            yield place
+        finally:
+            self.inside -= 1
+            self.held -= place.held
+
+
+@contextlib.asynccontextmanager
+async def time_limit(seconds: float) -> AsyncIterator[None]:
+    """Ends what is inside the block after some time; what has no time left never begins.
+
+    Raises:
+        ServingError: the time is over (`DEADLINE_EXCEEDED`).
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            if seconds <= 0:
+                raise TimeoutError
+            yield
+    except TimeoutError:
+        raise ServingError(
+            f"The request was not answered within its {max(seconds, 0):.3g} seconds.", "DEADLINE_EXCEEDED"
+        ) from None

@@ -1,0 +1,138 @@
+"""From the bytes of a request to the bytes of its answer, for both interfaces."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfxlm.errors import ServingError
+from tfxlm.serve.admission import Gate, Place, time_limit
+from tfxlm.serve.batching import Batcher
+from tfxlm.serve.batching_parameters import BatchingParameters
+from tfxlm.serve.calls import Call, Prepared
+from tfxlm.serve.metrics import Metrics
+from tfxlm.serve.models import ModelManager
+from tfxlm.serve.servable import Servable
+from tfxlm.serve.workers import WorkerPool
+
+# Reads a request; versions that it finds stay loaded until the stack is closed.
+Prepare = Callable[[contextlib.ExitStack, bytes], Prepared]
+
+# All requests together may hold the bytes of so many of the largest.
+_LARGEST_REQUESTS = 8
+
+_SMALL_BYTES = 8 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server accepts.
+
+    Args:
+        max_request_bytes: largest request body or message.
+        num_threads: requests worked on at the same time.
+        max_queued: requests that may wait for a thread.
+        seconds: how long a request may take, unless its client allows less.
+    """
+
+    max_request_bytes: int
+    num_threads: int
+    max_queued: int
+    seconds: float
+
+
+class Answering:
+    """Answers requests: reading and writing in worker threads, graphs there too, or in the threads of a batcher.
+
+    Never does a graph run on the event loop.
+
+    Args:
+        models: the models to answer for.
+        limits: what is accepted.
+        metrics: counts what happens.
+        batching: how requests are joined, or None for not at all.
+    """
+
+    def __init__(
+        self, models: ModelManager, limits: Limits, metrics: Metrics, batching: BatchingParameters | None
+    ) -> None:
+        self.models, self.limits, self.metrics = models, limits, metrics
+        self.gate = Gate(
+            limits.num_threads + limits.max_queued, limits.max_queued, _LARGEST_REQUESTS * limits.max_request_bytes
+        )
+        metrics.watch(lambda: self.gate.inside)
+        self._workers = WorkerPool(limits.num_threads)
+        self._batcher = None if batching is None else Batcher(batching, self._predict, metrics.count_batch)
+
+    async def answer(self, place: Place, prepare: Prepare, body: bytes, seconds: float) -> bytes:
+        """Answers a request that has a place.
+
+        Args:
+            place: its place.
+            prepare: reads it; what its `finish` makes are the bytes of the answer.
+            body: the request.
+            seconds: how long it may take from now on.
+
+        Raises:
+            InputError: the request is wrong.
+            ServingError: a model refused it, there is too much to do, or its time is over.
+        """
+        async with time_limit(seconds):
+            if self._batcher is None:
+                return await self._workers.run(self._answer_at_once, prepare, body)
+            # What is small is read and written right here, in less time than a thread takes to be woken.
+            if len(body) <= _SMALL_BYTES:
+                prepared, stack = self._prepare(prepare, body)
+            else:
+                prepared, stack = await self._workers.run(self._prepare, prepare, body, undo=_closed)
+            with stack:
+                outputs = await asyncio.gather(*(self._joined(self._batcher, call) for call in prepared.calls))
+                if sum(array.nbytes for output in outputs for array in output.values()) <= _SMALL_BYTES:
+                    return prepared.finish(outputs)
+                return await self._workers.run(prepared.finish, outputs)
+
+    def close(self) -> None:
+        """Drops what waits."""
+        self._workers.close()
+        if self._batcher is not None:
+            self._batcher.close()
+
+    def _prepare(self, prepare: Prepare, body: bytes) -> tuple[Prepared, contextlib.ExitStack]:
+        with contextlib.ExitStack() as stack:
+            prepared = prepare(stack, body)
+            return prepared, stack.pop_all()
+
+    def _answer_at_once(self, prepare: Prepare, body: bytes) -> bytes:
+        with contextlib.ExitStack() as stack:
+            prepared = prepare(stack, body)
+            return prepared.finish(
+                [self._predict(call.servable, call.signature_name, call.inputs) for call in prepared.calls]
+            )
+
+    async def _joined(self, batcher: Batcher, call: Call) -> Mapping[str, np.ndarray]:
+        return await asyncio.wrap_future(batcher.submit(call.servable, call.signature_name, call.inputs))
+
+    def _predict(
+        self, servable: Servable, signature_name: str, inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        start = time.perf_counter()
+        try:
+            return servable.predict(signature_name, inputs)
+        finally:
+            self.metrics.time_graph(servable.name, time.perf_counter() - start)
+
+
+def _closed(result: tuple[Prepared, contextlib.ExitStack]) -> None:
+    result[1].close()
+
+
+def code_of(error: BaseException | None) -> str:
+    """Returns the canonical code of how a request ended."""
+    if error is None:
+        return "OK"
+    if isinstance(error, asyncio.CancelledError):
+        return "CANCELLED"
+    return error.code if isinstance(error, ServingError) else "UNKNOWN"
