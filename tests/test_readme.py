@@ -162,10 +162,13 @@ def test_every_block_runs(reader: Reader) -> None:
         (
             "serving/README.md",
             [
-                ("docker run", "needs Docker"),
+                ("python -c 'import tfxlm;", "needs Docker"),
                 ("curl http://localhost:8501", "needs Docker"),
                 ("docker run", "needs Docker"),
                 ("docker build", "needs Docker"),
+                ("docker compose", "needs Docker"),
+                ("docker build", "needs a cluster"),
+                ("python serving/load_test.py", "needs a server"),
             ],
         ),
     ],

@@ -21,6 +21,7 @@ from tfxlm.client import Client, ScoredClass
 from tfxlm.client.examples import fill_input, read_examples
 from tfxlm.client.messages import Input
 from tfxlm.errors import InputError, ServingError
+from tfxlm.serve import Server
 
 ROWS = [{"text": "Hello", "weight": [0.5, -1.0], "count": 3}, {"text": "", "weight": 2.0, "count": [4, 5]}]
 CONTEXT = {"user": "me"}
@@ -139,6 +140,25 @@ def test_over_rest(make: Any) -> None:
         ],
     }
     assert regress == {"signature_name": "regress", "examples": [{"raw": [{"b64": "/w=="}], "no": []}]}
+
+
+def test_the_embedded_server(either: Any) -> None:
+    rows = [{"x": 0.25, "name": b"low"}, {"x": 0.5, "times": 3}]
+    assert either.regress("tiny", rows, signature_name="values").tolist() == [0.25, 1.5]
+    first, second = either.classify("tiny", rows, signature_name="classes")
+    assert [one.label for one in first] == ["low", "other"]
+    assert sum(one.score for one in second) == 1.0
+    with pytest.raises(ServingError, match=r"has the method 'tensorflow/serving/regress'") as caught:
+        either.classify("tiny", rows, signature_name="values")
+    assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_several_signatures_of_the_embedded_server(make: Any, server: Server) -> None:
+    rows = [{"x": 0.25}, {"x": 0.5, "times": 3}]
+    with make(grpc=server.grpc_address) as client:
+        found = client.multi_inference("tiny", {"values": "regress", "classes": "classify"}, rows)
+        assert found["values"].tolist() == client.regress("tiny", rows, signature_name="values").tolist()
+        assert found["classes"] == client.classify("tiny", rows, signature_name="classes")
 
 
 def test_a_configuration_as_text_and_as_a_file(make: Any, address: str, tmp_path: Path) -> None:

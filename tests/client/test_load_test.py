@@ -150,3 +150,22 @@ def test_texts_with_and_without_codes(load_test: ModuleType, tmp_path: Path) -> 
     lengths = [len(text.text) for text in built_in]
     assert len({text.lang for text in built_in}) == 14
     assert min(lengths) < 20 and max(lengths) > 200
+
+
+def test_requests_that_are_late_are_not_sent(load_test: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that cannot keep up says so, and does not take it for latency of the server."""
+    asked: list[Any] = []
+
+    async def ask(inputs: Any) -> None:
+        asked.append(inputs)
+
+    def send() -> Any:
+        target = SimpleNamespace(ask=ask)
+        return asyncio.run(load_test.open_load(target, [{}], 0.2, 500, lambda: None, random.Random(0)))
+
+    on_time = send()
+    assert (len(on_time.latencies), on_time.unsent) == (len(asked), 0)
+    due = len(asked)
+    monkeypatch.setattr(load_test, "MAX_LATE_SECONDS", -1.0)
+    asked.clear()
+    assert (send().unsent, asked) == (due, [])

@@ -368,3 +368,20 @@ def test_error_messages_stay_short_however_long_the_request(server: Server) -> N
             call(request.SerializeToString(), timeout=30)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert len(caught.value.details()) < 1100
+
+
+def test_answers_over_rest_are_not_held_back(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small packets are sent at once on each connection, or every answer would wait for an acknowledgement."""
+    accepted: list[int] = []
+    accept = socket.socket.accept
+
+    def spy(listener: socket.socket) -> tuple[socket.socket, Any]:
+        connection, address = accept(listener)
+        accepted.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        return connection, address
+
+    monkeypatch.setattr(socket.socket, "accept", spy)
+    with Server({"tiny": tiny_folder}, rest_port=0, grpc_port=0) as server, Client(rest=server.rest_url) as client:
+        client.status("tiny")
+    assert accepted
+    assert all(accepted)
