@@ -49,7 +49,7 @@ def main(path: str) -> None:
     # KernelList has kernels as field 1; of each, field 1 is the operation and field 2 the device.
     for _, kernel in fields(ctypes.string_at(kernels.data, kernels.length)):
         of_kernel = dict(reversed(fields(kernel)))
-        if of_kernel[2] == b"CPU":
+        if of_kernel[2] in (b"CPU", b"DEFAULT"):  # the latter are for any device
             names.add(of_kernel[1].decode())
     Path(path).write_text("\n".join(sorted(names)), encoding="utf-8")
     assert "tensorflow" not in sys.modules, "Python TensorFlow was imported"

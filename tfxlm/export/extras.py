@@ -23,7 +23,8 @@ from tensorflow_serving.apis import (
 from tfxlm._version import __version__
 from tfxlm.errors import InputError, LanguageError
 from tfxlm.export.examples import CLASSIFY, INPUTS, REGRESS
-from tfxlm.export.signatures import PREDICT, Request, Signature
+from tfxlm.export.inputs import Request
+from tfxlm.export.signatures import PREDICT, Signature
 from tfxlm.files import write_json
 from tfxlm.models import TFPreTrainedModel
 from tfxlm.models.tasks import SequenceClassification, TokenClassification

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfxlm.errors import InputError
 from tfxlm.export import continuations, options, texts
 from tfxlm.export.answers import answer_of
-from tfxlm.export.inputs import Tensors
+from tfxlm.export.inputs import Request, Tensors
 from tfxlm.export.questions import answer_question
 from tfxlm.export.running import Runner
 from tfxlm.export.served import Served
@@ -35,7 +35,7 @@ ONE, SEVERAL = (None,), (None, None)
 
 # Texts of warm-up requests and of the golden one: of several lengths, and with characters that are seldom.
 _SAMPLES = ("Hello!", "The quick brown fox jumps over the lazy dog, isn't it? (No. 7)", "")
-# What makes them longer.
+# What requests of any length are made of.
 _WORD = "a"
 
 
@@ -59,9 +59,6 @@ class TextForm:
     has_masks: bool = False
     needs_places: bool = False
     numbers: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
-
-    #: What makes texts of sample requests longer.
-    filler: ClassVar[str] = f"{_WORD} "
 
     def specs(self, tokenizer: GraphTokenizer, answers: Mapping[str, Any]) -> dict[str, tf.TensorSpec]:
         """Returns the specifications of the inputs by name, with some options of the answers."""
@@ -89,36 +86,66 @@ class TextForm:
         with tf.control_dependencies(checks):
             return {name: tf.identity(tensor) for name, tensor in given.items()}
 
-    def sample(
-        self, tokenizer: GraphTokenizer, answers: Mapping[str, Any], mask: str | None, words: int = 0
-    ) -> dict[str, np.ndarray]:
+    def sample(self, tokenizer: GraphTokenizer, answers: Mapping[str, Any], mask: str | None) -> Request:
         """Makes a small request: arrays of bytes, and of int32, by input.
 
         Args:
             tokenizer: for its languages.
             answers: options of the answers.
             mask: the mask token.
-            words: words that come before a text in each row, for requests of any length.
         """
+        words = [["Hello", "!", ""], ["No", ".", "7"], ["x", "", ""]]
+        choices = [["yes", "no", ""], ["one", "two", "three"], ["nothing", "", ""]]
+        return self._request(tokenizer, answers, mask, _SAMPLES, _SAMPLES[::-1], words, choices)
+
+    def long_sample(self, tokenizer: GraphTokenizer, answers: Mapping[str, Any], source: Any, length: int) -> Request:
+        """Makes a request whose rows have nearly as many tokens, and not more; arguments as of `sample`.
+
+        Args:
+            tokenizer: for its languages.
+            source: the tokenizer in Python.
+            length: tokens of a row.
+        """
+        rows = len(_SAMPLES)
+        others = sum(name != self.counts for name in self.axes) - 1  # texts of one word each
+        each = -(-len(source(f"{_WORD} " * 8, add_special_tokens=False)["input_ids"]) // 8)
+        beside = source.framing.size(pair=others > 0) + others * each + self.has_masks
+        words = [_WORD] * max((length - beside) // each, 1)
+        texts = [" ".join(words)] * rows
+        return self._request(
+            tokenizer, answers, source.mask_token, texts, [_WORD] * rows, [words] * rows, [[_WORD]] * rows
+        )
+
+    def _request(
+        self,
+        tokenizer: GraphTokenizer,
+        answers: Mapping[str, Any],
+        mask: str | None,
+        first: Sequence[str],
+        second: Sequence[str],
+        words: Sequence[Sequence[str]],
+        choices: Sequence[Sequence[str]],
+    ) -> Request:
         codes = tokenizer.languages.codes
         # These texts have spaces between their words in any language.
         langs = [code for code in codes if code not in tokenizer.languages.cut_before] or codes
-        more = [_WORD] * words
-        long = [" ".join([*more, text]) for text in _SAMPLES]
         texts = {
-            "text": [f"{text} {mask}" if self.has_masks else text for text in long],
-            "text_pair": _SAMPLES[::-1],
-            "question": _SAMPLES[::-1],
-            "context": long,
-            "words": [[*more, *row] for row in (["Hello", "!", ""], ["No", ".", "7"], ["x", "", ""])],
-            "choices": [["yes", "no", ""], ["one", "two", "three"], ["nothing", "", ""]],
-            "lang": np.resize(langs, len(_SAMPLES)),
-            "lang_pair": np.resize(langs[::-1], len(_SAMPLES)),
+            "text": [f"{text} {mask}" if self.has_masks else text for text in first],
+            "text_pair": second,
+            "question": second,
+            "context": first,
+            "words": words,
+            "choices": choices,
+            "lang": np.resize(langs, len(first)),
+            "lang_pair": np.resize(langs[::-1], len(first)),
         }
         found: dict[str, np.ndarray] = {name: np.char.encode(np.array(texts[name], str), "utf-8") for name in texts}
-        found["num_choices"] = np.array([2, 3, 1], np.int32)
-        found["num_words"] = np.array([2, 3, 1], np.int32) + words
-        found["seed"] = np.arange(len(_SAMPLES), dtype=np.int32)
+        # What fills a row up is empty.
+        found |= {
+            f"num_{name}": np.maximum(np.char.str_len(found[name]).astype(bool).sum(axis=1), 1).astype(np.int32)
+            for name in ("words", "choices")
+        }
+        found["seed"] = np.arange(len(first), dtype=np.int32)
         return {name: found[name] for name in self.specs(tokenizer, answers)}
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 Tensors = dict[str, tf.Tensor]
+# Arrays by input: numbers, or bytes.
+Request = Mapping[str, np.ndarray]
 
 # The axes of a text; all inputs are int32. A model that chooses among texts has several texts in a row.
 ONE_TEXT = ("batch",)

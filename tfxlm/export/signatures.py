@@ -18,7 +18,7 @@ from tfxlm.export.answers import Answer, Asked, answer_of
 from tfxlm.export.continuations import Generation
 from tfxlm.export.examples import example_form
 from tfxlm.export.forms import PAIRS, TextForm, forms_of
-from tfxlm.export.inputs import ONE_TEXT, Tensors, checked, input_specs, real_positions, sample_inputs
+from tfxlm.export.inputs import ONE_TEXT, Request, Tensors, checked, input_specs, real_positions, sample_inputs
 from tfxlm.export.options import Options, own
 from tfxlm.export.running import Runner
 from tfxlm.export.served import Served
@@ -34,7 +34,6 @@ GENERATE_IDS = "generate_ids"
 
 PREDICT = "tensorflow/serving/predict"
 
-Request = Mapping[str, np.ndarray]
 # What `export_model` may be told to export: names, or names of one's own with names, or with functions and requests.
 Chosen = Sequence[str] | Mapping[str, str | tuple[Callable[..., Any], Request]]
 
@@ -151,16 +150,10 @@ def _of_examples(texts: Served, method: str, answer: Callable[[Served, tf.Tensor
 def _samples_of_texts(texts: Served, form: TextForm) -> Iterator[Request]:
     """Yields a small request, and one for each size that the model is run in."""
 
-    def sample(words: int = 0) -> dict[str, np.ndarray]:
-        return form.sample(texts.tokenizer, texts.options, texts.source.mask_token, words)
-
-    yield sample()
+    yield form.sample(texts.tokenizer, texts.options, texts.source.mask_token)
     sizes = texts.run.sizes
-    short = len(texts.source(" ", add_special_tokens=True)["input_ids"])
-    each = len(texts.source(form.filler * 8)["input_ids"]) - short
     for length in sizes.lengths:
-        words = max((length - short) * 8 // max(each, 1), 1)
-        yield from _resized(sample(words), sizes.batches)
+        yield from _resized(form.long_sample(texts.tokenizer, texts.options, texts.source, length), sizes.batches)
 
 
 def _resized(request: Request, batches: Sequence[int]) -> Iterator[Request]:
