@@ -134,7 +134,9 @@ def num_replicas() -> int:
 
 def has_several_workers() -> bool:
     """Whether the active `tf.distribute` strategy is one of several processes."""
-    strategy = tf.distribute.get_strategy() if IS_TENSORFLOW else None
+    if not IS_TENSORFLOW:
+        return False
+    strategy = tf.distribute.get_strategy()
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and strategy.extended._in_multi_worker_mode()
 
 

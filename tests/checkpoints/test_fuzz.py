@@ -209,7 +209,7 @@ def test_made_up_pickles(record_property: Any) -> None:
     # Some operations, which may be repeated thousands of times.
     times = st.one_of(st.just(1), st.just(1), st.integers(1, 20_000))
     parts = st.lists(st.tuples(st.lists(OPERATIONS, max_size=12), times), max_size=4)
-    counts = fuzz(250, record_property, "made up pickles", parts, make, read)
+    counts = fuzz(400, record_property, "made up pickles", parts, make, read)
     assert counts["UnsafeFileError"] > 5 and counts["CorruptFileError"] > 20 and counts["read"] > 5
 
 

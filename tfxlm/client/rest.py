@@ -114,7 +114,7 @@ class RestTransport(_Rest):
                         raise too_slow(self.address, deadline)
             finally:
                 response.close()
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ssl.SSLError) as error:  # httpx lets those pass that come while it reads
             raise self._failure(error, deadline) from error
         return self._read(call, response, bytes(content))
 
@@ -142,7 +142,7 @@ class AsyncRestTransport(_Rest):
         try:
             async with asyncio.timeout(deadline.left()):
                 response = await self._http.send(request)
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, ssl.SSLError, TimeoutError) as error:
             raise self._failure(error, deadline) from error
         return self._read(call, response, response.content)
 
