@@ -43,8 +43,8 @@ ASKED_IN_ALL_WAYS = [
     or family is XLM
     or kind.__name__
     in (
-        *("TFXLMRobertaModel", "TFXLMRobertaForMaskedLM", "TFXLMRobertaForTokenClassification"),
-        *("TFXLMRobertaXLForCausalLM", "TFXLMRobertaXLForSequenceClassification", "TFXLMRobertaXLForQuestionAnswering"),
+        "TFXLMRobertaForMaskedLM",
+        "TFXLMRobertaXLForCausalLM",
         "TFXLMRobertaXLForMultipleChoice",
     )
 ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.export.asked import CONTEXTS, LANGS, LENGTH, QUESTIONS, Asked, as_text
+from tests.export.asked import CONTEXTS, LANGS, LENGTH, QUESTIONS, TRIED, Asked, as_text
 from tests.export.support import unchecked
 from tests.export.test_answers import softmax
 from tests.models.families import FAMILIES, XLM
@@ -102,7 +102,7 @@ def expected(asked: Asked, task: str, row: int) -> tuple[list[tuple[float, int, 
     return [*ordered[:5], *[(0.0, -1, -1)] * (5 - len(ordered))], min(nones)
 
 
-TASKS = [(family.prefix, "questions") for family in FAMILIES] + [(XLM.prefix, "questions, beam")]
+TASKS = [(family.prefix, "questions") for family in TRIED] + [(XLM.prefix, "questions, beam")]
 
 
 @pytest.mark.parametrize(("prefix", "task"), TASKS)
@@ -189,7 +189,7 @@ def test_pieces_without_places_leave_questions_to_ids(tmp_path: Path) -> None:
     assert set(tf.saved_model.load(str(folder)).signatures) == {"serving_default", "ids", "outputs"}
 
 
-@pytest.mark.parametrize("prefix", [family.prefix for family in FAMILIES])
+@pytest.mark.parametrize("prefix", [family.prefix for family in TRIED])
 def test_words_of_a_text(families: dict[str, Asked], prefix: str) -> None:
     """Beside `word_ids` and offsets of the Python tokenizer, and the answer to the ids."""
     asked = families[prefix]

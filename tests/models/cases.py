@@ -214,17 +214,19 @@ BY_NAME = {str(case): case for case in CASES}
 
 
 def sampled(habit: str, cases: Sequence[Case] = CASES) -> list[Case]:
-    """The cases to try a habit with: those of XLM, and one of each other family, another for each habit.
+    """The cases to try a habit with: every second one of XLM, and one of each other family, others for each habit.
 
-    In a sweep they are all. Habits are the work of one mechanism, which all families share.
+    In a sweep they are all. Habits are the work of one mechanism, which all classes share.
     """
     if SWEEP:
         return list(cases)
-    chosen = [case for case in cases if case.family is XLM]
+    turn = zlib.crc32(habit.encode())
+    own = [case for case in cases if case.family is XLM]
+    chosen = own[turn % 2 :: 2] or own
     for number, family in enumerate(ROBERTAS):
         own = [case for case in cases if case.family is family]
         # Families meet a habit with different tasks.
-        chosen += own and [own[(zlib.crc32(habit.encode()) + 3 * number) % len(own)]]
+        chosen += own and [own[(turn + 3 * number) % len(own)]]
     return chosen
 
 
