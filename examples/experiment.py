@@ -63,7 +63,8 @@ def train(name: str, work: Path, changes: list[str]) -> Path:
     run = work / name
     settings = [f"store={work / 'store'}", f"output={run}", *changes]
     config = PretrainingConfig.from_file(SETTINGS / f"{name}.yaml", settings)
-    once(run / "model", lambda: pretrain(config, resume=True, console=console))
+    # Written last.
+    once(run / "results.json", lambda: pretrain(config, resume=True, console=console))
     return run / "model"
 
 

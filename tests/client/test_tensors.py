@@ -8,7 +8,7 @@ from tensorflow.core.framework import tensor_pb2
 
 from tfxlm.client import messages
 from tfxlm.client.dtypes import DTYPES, STRING, DType
-from tfxlm.client.tensors import read_tensor, write_tensor
+from tfxlm.client.tensors import read_tensor, tensor_bytes, write_tensor
 from tfxlm.errors import InputError
 
 
@@ -106,6 +106,13 @@ def test_the_limit_counts_bytes_of_the_array() -> None:
     assert read_tensor(proto, "x", max_bytes=800).shape == (100,)
     with pytest.raises(InputError, match=r"'x' declares shape \(100,\), which takes 800 bytes; at most 799"):
         read_tensor(proto, "x", max_bytes=799)
+
+
+def test_the_limit_counts_repeated_strings() -> None:
+    proto = messages.TensorProto(dtype="DT_STRING", string_val=[b"x" * 100], tensor_shape={"dim": [{"size": 50}]})
+    assert tensor_bytes(read_tensor(proto, "x", max_bytes=4900)) == 50 * 108
+    with pytest.raises(InputError, match=r"for which its last string is repeated to 4900 bytes; at most 4899"):
+        read_tensor(proto, "x", max_bytes=4899)
 
 
 def test_half_precision_is_bit_exact() -> None:

@@ -137,11 +137,19 @@ def test_one_language_of_all_texts_and_the_options_by_default(tmp_path: Path) ->
     values = {"n_langs": 3, "lang2id": LANG2ID, "vocab_size": len(tokenizer), "causal": True}
     model = perturb(XLM.cls("WithLMHeadModel")(XLM.small.replace(**values)))
     with unchecked() as given:
-        folder = export_model(model, tokenizer, tmp_path, lang="fr")
+        folder = export_model(model, tokenizer, tmp_path, lang="fr", max_length=8)
     assert list(given[0][1]["serving_default"]) == ["text"]
-    answer = tf.saved_model.load(str(folder)).signatures["serving_default"](text=tf.constant(["the", "hello world"]))
+    texts = ["the", "hello world " * 9 + "the"]
+    answer = tf.saved_model.load(str(folder)).signatures["serving_default"](text=tf.constant(texts))
     # Half of the 20 positions.
     assert answer["ids"].shape == (2, 1, 10)
+    for row, text in enumerate(texts):
+        begin, *pieces, _ = tokenizer.encode(text, lang="fr")
+        # The end of a long text, with room for what stands before and after it.
+        prompt = np.array([[begin, *pieces[-6:]]])
+        made = model.generate(prompt, langs="fr", max_new_tokens=10).numpy()[0, prompt.shape[1] :]
+        count = int(answer["lengths"][row, 0])
+        assert answer["ids"].numpy()[row, 0, :count].tolist() == made[:count].tolist()
 
 
 @pytest.mark.parametrize(

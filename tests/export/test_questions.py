@@ -131,8 +131,9 @@ def test_the_best_answers_of_all_windows(families: dict[str, Asked], prefix: str
         np.testing.assert_array_equal(answers[name], answers[f"{name}s"][:, 0])
 
 
-def test_an_answer_does_not_depend_on_the_batch(families: dict[str, Asked]) -> None:
-    asked = families[XLM.prefix]
+@pytest.mark.parametrize("prefix", [family.prefix for family in TRIED])
+def test_an_answer_does_not_depend_on_the_batch(families: dict[str, Asked], prefix: str) -> None:
+    asked = families[prefix]
     loaded = tf.saved_model.load(str(asked.export("questions")[1])).signatures["serving_default"]
     request = {name: tf.constant(value) for name, value in asked.request("questions").items()}
     together = loaded(**request)

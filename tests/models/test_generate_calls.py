@@ -104,6 +104,26 @@ def test_seeds(model: Any) -> None:
     of_rows = model.generate(IDS, **asked, seed=[5, 6]).numpy()
     alone = model.generate(IDS[1:], **asked, seed=[6]).numpy()
     assert np.array_equal(of_rows[1], alone[0])
+    # Copies too, where another row goes on for longer.
+    ids = np.array([[2, 2, 2, 9, 8], [4, 6, 5, 7, 3]])
+    copies = {**asked, "max_new_tokens": None, "max_length": 9, "num_return_sequences": 2}
+    of_rows = model.generate(ids, **copies, seed=[5, 6]).numpy()
+    alone = model.generate(ids[1:], **copies, seed=[6]).numpy()
+    assert np.array_equal(of_rows[2:, 5:9], alone[:, 5:9])
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}], ids=str)
+def test_a_long_text_beside_a_short_one(model: Any, options: dict[str, Any]) -> None:
+    """What has come to the end of the positions stays there, while the other goes on."""
+    longest = model.config.max_sequence_length
+    ids = np.full((2, longest - 2), 2)
+    ids[0], ids[1, :4] = 9, [4, 6, 5, 7]
+    asked = {"langs": "en", "eos_token_id": [], **options}
+    together = model.generate(ids, **asked).numpy()
+    for row, size in enumerate((longest - 2, 4)):
+        alone = model.generate(ids[row : row + 1, :size], **asked).numpy()[0]
+        new = alone[size:]
+        assert np.array_equal(together[row][together[row] != 2], alone[alone != 2]), (row, new)
 
 
 def test_a_model_that_changes_is_compiled_again() -> None:
@@ -160,8 +180,13 @@ def test_mask_predict(family: Family, rounds: int) -> None:
     tokens = np.array([[1] * 6, [1, 1, 1, 1, 0, 0]])
     langs = {"langs": [0, 1]} if family is XLM else {}
     found = model.generate(ids, tokens, **langs, mask_predict=rounds, mask_token_id=mask_id, max_new_tokens=1).numpy()
-    for row in range(2):
-        assert found[row].tolist() == by_hand(model, ids[row][tokens[row] > 0], row, rounds, mask_id, found.shape[1])
+    expected = [by_hand(model, ids[row][tokens[row] > 0], row, rounds, mask_id, found.shape[1]) for row in range(2)]
+    assert found.tolist() == expected
+    left = {"mask_predict": rounds, "mask_token_id": mask_id}
+    turned = [np.roll(one, 2) if row else one for row, one in enumerate(ids)], np.array([[1] * 6, [0, 0, 1, 1, 1, 1]])
+    found = model.generate(np.array(turned[0]), turned[1], **langs, **left).numpy()
+    plain = model.generate(ids, tokens, **langs, **left).numpy()
+    assert np.array_equal(found[1, 2:], plain[1, :4]) and np.array_equal(found[0], plain[0])
 
 
 def by_hand(model: Any, ids: np.ndarray, lang: int, rounds: int, mask_id: int, width: int) -> list[int]:

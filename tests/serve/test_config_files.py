@@ -103,6 +103,11 @@ Read = Callable[[Path], object]
             'server_key: "-----BEGIN" server_cert: "-----BEGIN"',
             r"server_key, server_cert and custom_ca cannot be used \(.*\)\. Give a key and its own certificate",
         ),
+        (
+            read_ssl_config,
+            'server_key: "-----BEGIN" server_cert: "-----BEGIN" client_verify: true',
+            "client_verify needs custom_ca: the authorities that clients' certificates come from",
+        ),
     ],
 )
 def test_files_that_are_refused(read: Read, text: str, message: str, tmp_path: Path) -> None:

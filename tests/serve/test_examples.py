@@ -21,8 +21,9 @@ from tensorflow_serving.apis import (
 from tests.serve.conftest import Post
 from tests.serve.test_models import write_warmup_logs
 from tests.serve.tiny_models import TinyModel, write_methods
-from tfxlm.errors import ExportError
+from tfxlm.errors import ExportError, InputError
 from tfxlm.serve import Server
+from tfxlm.serve.examples import example_rows
 from tfxlm.serve.servable import Servable
 from tfxlm.serve.warmup import replay_warmup
 
@@ -68,6 +69,17 @@ def test_classify(stub: Any) -> None:
     assert classes(response.result) == [[("low", 0.25), ("other", 0.75)], [("none", 0.5), ("other", 0.5)]]
     response = stub.Classify(filled(classification_pb2.ClassificationRequest(), "classes", CONTEXT), timeout=30)
     assert [row[0][0] for row in classes(response.result)] == ["shared", "own"]
+
+
+def test_a_context_is_not_copied_without_end() -> None:
+    large = input_pb2.Input(
+        example_list_with_context=input_pb2.ExampleListWithContext(
+            examples=[tf.train.Example()] * 1000, context=example(name=b"x" * 1000)
+        )
+    )
+    with pytest.raises(InputError, match=r"1000 examples with a copy each of the context's 10.. bytes take more than"):
+        example_rows(large, 1_000_000)
+    assert len(example_rows(large, 1 << 21)) == 1000
 
 
 def test_regress(stub: Any) -> None:
@@ -227,6 +239,6 @@ def test_warmup_requests_of_all_kinds(tmp_path: Path, monkeypatch: pytest.Monkey
     Servable("tiny", 1, folder).load(replay_warmup)
     assert asked == ["classes", "values", "values"]
     (folder / "assets.extra" / "tf_serving_warmup_requests").unlink()
-    write_warmup_logs(folder, prediction_log_pb2.PredictionLog(regress_log={"request": {}}))
+    write_warmup_logs(folder, prediction_log_pb2.PredictionLog(regress_log={"request": {"input": EXAMPLES}}))
     with pytest.raises(ExportError, match="no signature 'serving_default'"):
         Servable("tiny", 1, folder).load(replay_warmup)

@@ -96,8 +96,19 @@ def read_tensor(proto: Any, name: str, max_bytes: int | None = None) -> np.ndarr
         raise InputError(f"Tensor {name!r} declares shape {shape}, {size} values, but holds {len(values)}.")
     flat = _from_values(values, dtype, name)
     if len(flat) < size:
+        copies = (size - len(flat)) * len(flat[-1]) if dtype.is_string else 0
+        if max_bytes is not None and copies > max_bytes:
+            raise InputError(
+                f"Tensor {name!r} declares shape {shape}, for which its last string is repeated to {copies} bytes; at "
+                f"most {max_bytes} are accepted. Send fewer or shorter rows per request."
+            )
         flat = np.concatenate([flat, np.full(size - len(flat), flat[-1], dtype=dtype.numpy)])
     return flat.reshape(shape)
+
+
+def tensor_bytes(array: np.ndarray) -> int:
+    """Returns how much memory an array takes, its strings included, each of which counts where it stands."""
+    return array.nbytes + (sum(map(len, array.flat)) if array.dtype == object else 0)
 
 
 def _declared_shape(proto: Any, name: str) -> tuple[int, ...]:

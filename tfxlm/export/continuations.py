@@ -119,7 +119,15 @@ def of_texts(served: Served, given: Tensors, *, generation: Mapping[str, Any] | 
     """
     chosen, tokenizer, lang = Generation.of(served.model, generation), served.tokenizer, given.get("lang")
     before, after = tokenizer.around_text
-    pieces = tokenizer.piece_ids(given["text"], lang)[:, -(chosen.longest_prompt - before) :]
+    # The frame is cut again, behind: what ends a text counts there.
+    whole = chosen.longest_prompt if tokenizer.max_length is None else tokenizer.max_length - after
+    longest = min(chosen.longest_prompt, whole) - before
+    if longest < 1:
+        raise InputError(
+            f"Texts have no room: max_new_tokens={chosen.lengths.most} and the special tokens take all "
+            f"{chosen.lengths.longest} positions. Give a smaller max_new_tokens, or a larger max_length."
+        )
+    pieces = tokenizer.piece_ids(given["text"], lang)[:, -longest:]
     inputs = tokenizer.frame(pieces, None, lang, lang)
     # What ends a text is left out, for it to go on.
     mask = tf.sequence_mask(inputs.lengths - after, tf.shape(inputs.input_ids)[1])

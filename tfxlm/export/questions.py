@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfxlm.export.inputs import Tensors
 from tfxlm.heads.decode import MAX_ANSWER_LENGTH, NONE, TOP_K, beam_answers, no_answer_scores, span_answers
 from tfxlm.models.tasks import BeamQuestionAnswering
-from tfxlm.tokenizers.in_graph import Located, utf8
+from tfxlm.tokenizers.in_graph import Located, segments, utf8
 from tfxlm.tokenizers.in_graph.windows import Sliding, Windows
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def _characters(located: Located, first: tf.Tensor, starts: tf.Tensor, ends: tf.
     """
     begins, finishes = located.starts.flat_values, located.ends.flat_values
     # White space in a piece of its own is no part of an answer that ends with it.
-    finishes = tf.where(finishes > begins, finishes, tf.concat([[0], finishes[:-1]], axis=0)[: tf.size(finishes)])
+    before = tf.concat([[0], finishes[:-1]], axis=0)[: tf.size(finishes)]
+    before = tf.where(segments.begins(located.starts.value_rowids()), begins, before)  # there is none in its text
+    finishes = tf.where(finishes > begins, finishes, before)
     first = tf.cast(first, tf.int32)[:, None]
     start, end = (
         tf.gather(tf.pad(values, [[0, 1]]), tf.where(places == NONE, 0, first + places))

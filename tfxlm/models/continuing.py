@@ -90,8 +90,9 @@ class Continuation:
             return uniform_draws((rows * copies, self.most), seed)
         if not fits(tuple(seed.shape), (prompts.ids.shape[0],)):
             raise InputError(f"seed must be one integer, or one for each of the {rows} rows, got {seed.shape[0]}.")
-        of_rows = ops.map(lambda one: ops.convert_to_tensor(uniform_draws((copies, self.most), one)), seed)
-        return ops.reshape(of_rows, (-1, self.most))
+        # Tokens before copies: where another row of the batch goes on for longer, the first tokens' draws stay.
+        of_rows = ops.map(lambda one: ops.convert_to_tensor(uniform_draws((self.most, copies), one)), seed)
+        return ops.reshape(ops.transpose(of_rows, (0, 2, 1)), (-1, self.most))
 
     def begin(
         self, model: Any, prompts: Prompts, limits: Any, minimums: Any, draws: Any, more: Mapping[str, Any]

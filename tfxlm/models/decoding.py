@@ -82,10 +82,12 @@ class CachedReading:
     def step(self, tokens: Any, count: Any, state: Any) -> tuple[Any, Any]:
         """Reads the next tokens; see `Steps`."""
         ids = tokens[:, None]
+        # Texts that have ended are read on with the others, which may have more room.
+        last = self.first_position + self.model.config.max_sequence_length - 1
         inputs = {
             "input_ids": ids,
             "attention_mask": ops.ones_like(ids),
-            "position_ids": (state["places"] + count - 1)[:, None],
+            "position_ids": ops.minimum(state["places"] + count - 1, last)[:, None],
             **({"langs": state["langs"][:, None]} if "langs" in state else {}),
         }
         logits, cache = self._read(inputs, state["cache"])

@@ -81,6 +81,10 @@ class MaskPredict:
         places = ops.argsort(ops.where(are_masks, columns, columns + ops.shape(ids)[1]), axis=1)
         places = ops.cast(places[:, : int(most) if is_concrete(most) else most], "int32")
         numbers = ops.maximum(ops.cumsum(ops.cast(are_masks, "int32"), axis=1) - 1, 0)
+        body = model.base_model
+        # Counted over tokens, so that padding changes nothing, on whichever side it is.
+        counted = ops.cumsum(ops.cast(mask, "int32"), axis=1) - 1 + body.first_position
+        positions = ops.where(mask, counted, body.padding_position)
 
         def with_tokens(tokens: Any) -> Any:
             return ops.where(are_masks, ops.take_along_axis(tokens, numbers, axis=1), ids)
@@ -89,6 +93,7 @@ class MaskPredict:
             encoded, _ = model.encode(
                 input_ids=with_tokens(tokens),
                 attention_mask=mask,
+                position_ids=positions,
                 positions_to_keep=places,
                 output_attentions=False,
                 output_hidden_states=False,

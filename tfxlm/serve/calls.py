@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tensorflow_serving.apis import classification_pb2, inference_pb2, model_pb2, predict_pb2, regression_pb2
 
-from tfxlm.client.tensors import read_tensor, write_tensor
+from tfxlm.client.casting import check_names
+from tfxlm.client.tensors import read_tensor, tensor_bytes, write_tensor
 from tfxlm.client.transport import ModelRef
 from tfxlm.errors import InputError
-from tfxlm.serve.examples import CLASSIFY, REGRESS, classification_result, example_inputs, regression_result
+from tfxlm.serve.examples import (
+    CLASSIFY,
+    REGRESS,
+    classification_result,
+    example_inputs,
+    example_rows,
+    regression_result,
+)
 
 if TYPE_CHECKING:
     from tfxlm.serve.servable import Servable
@@ -71,7 +79,7 @@ def prepare_predict(find: Find, request: predict_pb2.PredictRequest, max_bytes: 
     Args:
         find: finds the version.
         request: the message.
-        max_bytes: largest tensor to make; a small message may declare a huge shape.
+        max_bytes: the most bytes of all tensors; a small message may declare huge shapes.
 
     Raises:
         InputError: inputs, signature or filter do not fit.
@@ -79,8 +87,12 @@ def prepare_predict(find: Find, request: predict_pb2.PredictRequest, max_bytes: 
     """
     servable = find(request.model_spec)
     signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    servable.signature(signature_name)
-    inputs = {name: read_tensor(request.inputs[name], name, max_bytes) for name in sorted(request.inputs)}
+    # Before anything is made of the tensors.
+    check_names(signature_name, servable.signature(signature_name), set(request.inputs))
+    left, inputs = max_bytes, {}
+    for name in sorted(request.inputs):
+        inputs[name] = read_tensor(request.inputs[name], name, left)
+        left = None if left is None else left - tensor_bytes(inputs[name])
     wanted = servable.check(signature_name, inputs, request.output_filter)
 
     def finish(outputs: Sequence[Outputs]) -> predict_pb2.PredictResponse:
@@ -92,14 +104,16 @@ def prepare_predict(find: Find, request: predict_pb2.PredictRequest, max_bytes: 
     return Prepared([Call(servable, signature_name, inputs)], finish)
 
 
-def _task(find: Find, spec: Any, method_name: str, examples: Any) -> Call:
+def _task(find: Find, spec: Any, method_name: str, rows: np.ndarray) -> Call:
     servable = find(spec)
     signature_name = spec.signature_name or DEFAULT_SIGNATURE
-    return Call(servable, signature_name, example_inputs(servable, signature_name, method_name, examples))
+    return Call(servable, signature_name, example_inputs(servable, signature_name, method_name, rows))
 
 
-def _prepare_examples(find: Find, request: Any, method_name: str, answer: Any, result: Any) -> Prepared:
-    call = _task(find, request.model_spec, method_name, request.input)
+def _prepare_examples(
+    find: Find, request: Any, max_bytes: int | None, method_name: str, answer: Any, result: Any
+) -> Prepared:
+    call = _task(find, request.model_spec, method_name, example_rows(request.input, max_bytes))
 
     def finish(outputs: Sequence[Outputs]) -> Any:
         return answer(model_spec=model_spec(call.servable, call.signature_name), result=result(call, outputs[0]))
@@ -122,8 +136,7 @@ def prepare_classify(find: Find, request: Any, max_bytes: int | None = None) -> 
         InputError: there are no examples, or the signature is not for them.
         ServingError: no such version.
     """
-    del max_bytes  # examples declare no shapes
-    return _prepare_examples(find, request, CLASSIFY, classification_pb2.ClassificationResponse, _classes)
+    return _prepare_examples(find, request, max_bytes, CLASSIFY, classification_pb2.ClassificationResponse, _classes)
 
 
 def prepare_regress(find: Find, request: Any, max_bytes: int | None = None) -> Prepared:
@@ -133,8 +146,7 @@ def prepare_regress(find: Find, request: Any, max_bytes: int | None = None) -> P
         InputError: there are no examples, or the signature is not for them.
         ServingError: no such version.
     """
-    del max_bytes
-    return _prepare_examples(find, request, REGRESS, regression_pb2.RegressionResponse, _values)
+    return _prepare_examples(find, request, max_bytes, REGRESS, regression_pb2.RegressionResponse, _values)
 
 
 _RESULTS: dict[str, tuple[str, Any]] = {
@@ -153,7 +165,6 @@ def prepare_multi_inference(find: Find, request: Any, max_bytes: int | None = No
         InputError: the tasks are none, too many, of several models, twice the same, or neither classify nor regress.
         ServingError: no such version.
     """
-    del max_bytes
     tasks = request.tasks
     if not 1 <= len(tasks) <= MAX_TASKS:
         raise InputError(f"MultiInference takes from 1 to {MAX_TASKS} tasks, got {len(tasks)}.")
@@ -164,7 +175,8 @@ def prepare_multi_inference(find: Find, request: Any, max_bytes: int | None = No
             raise InputError(
                 f"The method_name of a task must be {' or '.join(map(repr, _RESULTS))}, got {task.method_name!r}."
             )
-    calls = [_task(find, task.model_spec, task.method_name, request.input) for task in tasks]
+    rows = example_rows(request.input, max_bytes)
+    calls = [_task(find, task.model_spec, task.method_name, rows) for task in tasks]
     asked = [(call.servable, call.signature_name) for call in calls]
     if len(set(asked)) < len(asked):
         raise InputError("Two tasks of a MultiInference request ask for the same signature; ask each once.")

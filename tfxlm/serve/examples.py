@@ -22,17 +22,45 @@ VALUES = "outputs"
 _OUTPUTS = {CLASSIFY: {CLASSES, SCORES}, REGRESS: {VALUES}}
 
 
-def example_inputs(servable: Servable, signature_name: str, method_name: str, examples: Any) -> dict[str, np.ndarray]:
-    """Makes the input of a signature of an Input message.
+def example_rows(examples: Any, max_bytes: int | None) -> np.ndarray:
+    """Returns the serialized examples of an Input message.
+
+    Args:
+        examples: the message: examples, and perhaps the features they share.
+        max_bytes: the most bytes of all rows; each gets a copy of what they share. None for any number.
+
+    Raises:
+        InputError: there are no examples, or they become too large.
+    """
+    kind = examples.WhichOneof("kind")
+    given = getattr(examples, kind) if kind else None
+    if given is None or not given.examples:
+        raise InputError("The request has no examples; expected at least one.")
+    # Bytes of messages one behind the other are those of both merged: an example's own features come last, and win.
+    context = given.context.SerializeToString() if kind == "example_list_with_context" else b""
+    if max_bytes is not None and len(context) * len(given.examples) + given.ByteSize() > max_bytes:
+        raise InputError(
+            f"{len(given.examples)} examples with a copy each of the context's {len(context)} bytes take more than "
+            f"{max_bytes} bytes. Send fewer examples, or a smaller context."
+        )
+    rows = np.empty(len(given.examples), dtype=object)
+    rows[:] = [context + example.SerializeToString() for example in given.examples]
+    return rows
+
+
+def example_inputs(
+    servable: Servable, signature_name: str, method_name: str, rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Makes the input of a signature of examples.
 
     Args:
         servable: the version.
         signature_name: its signature, exported for `method_name`.
         method_name: `CLASSIFY` or `REGRESS`.
-        examples: the Input message: examples, and perhaps the features they share.
+        rows: the serialized examples.
 
     Raises:
-        InputError: there are no examples, or the signature was exported for something else.
+        InputError: the signature was exported for something else.
     """
     signature = servable.signature(signature_name)
     found = servable.method_name(signature_name)
@@ -47,14 +75,6 @@ def example_inputs(servable: Servable, signature_name: str, method_name: str, ex
             f"outputs: expected {INPUT!r} and {' or '.join(map(repr, sorted(_OUTPUTS[method_name])))}; got "
             f"{', '.join(map(repr, [*signature.inputs, *signature.outputs]))}."
         )
-    kind = examples.WhichOneof("kind")
-    given = getattr(examples, kind) if kind else None
-    if given is None or not given.examples:
-        raise InputError("The request has no examples; expected at least one.")
-    # Bytes of messages one behind the other are those of both merged: an example's own features come last, and win.
-    context = given.context.SerializeToString() if kind == "example_list_with_context" else b""
-    rows = np.empty(len(given.examples), dtype=object)
-    rows[:] = [context + example.SerializeToString() for example in given.examples]
     inputs = {INPUT: rows}
     servable.check(signature_name, inputs)
     return inputs

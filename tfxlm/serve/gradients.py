@@ -1,16 +1,24 @@
 """What TensorFlow keeps of a SavedModel that is gone: the one place that looks into it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tensorflow.python.framework import ops
 
 _LOADER = "tensorflow.python.saved_model.function_deserialization"
 
 
-def forget_loaded_gradients() -> None:
-    """Forgets the gradients that loaded SavedModels brought, which a server has no use for.
+@contextmanager
+def without_gradients() -> Iterator[None]:
+    """Forgets the gradients that SavedModels bring which are loaded meanwhile: a server has no use for them.
 
     TensorFlow registers them for good, and each holds its model, weights and all: memory would grow with each version.
     """
     registry = ops.gradient_registry._registry
-    for name, entry in list(registry.items()):
-        if getattr(entry["type"], "__module__", "") == _LOADER:
-            registry.pop(name, None)
+    before = set(registry)
+    try:
+        yield
+    finally:
+        for name in set(registry) - before:
+            if getattr(registry[name]["type"], "__module__", "") == _LOADER:
+                registry.pop(name, None)

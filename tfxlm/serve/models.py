@@ -281,8 +281,10 @@ class ModelManager:
         try:
             servable.load(replay_warmup)
         except ExportError as error:
-            self._failed[folder] = likeness, error
-            return error
+            # Without its traceback, whose frames hold the model.
+            failure = ExportError(str(error))
+            self._failed[folder] = likeness, failure
+            return failure
         self._failed.pop(folder, None)
         return None
 

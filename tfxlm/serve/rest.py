@@ -37,7 +37,8 @@ from tfxlm.serve.servable import Servable
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 # Reads the body of a request to a version.
-Reader = Callable[[Servable, bytes], Prepared]
+# Makes calls of the body of a request, which may become at most so many bytes.
+Reader = Callable[[Servable, bytes, int], Prepared]
 
 HEALTH, READINESS = "/healthz", "/readyz"
 
@@ -125,18 +126,24 @@ def rest_app(answering: Answering, metrics_path: str | None) -> Starlette:
     return app
 
 
-def _read_predict(servable: Servable, body: bytes) -> Prepared:
+def _read_predict(servable: Servable, body: bytes, max_bytes: int) -> Prepared:
+    del max_bytes  # JSON has as many values as it says
     signature_name, inputs, form = read_request(body, servable.signature)
     servable.check(signature_name, inputs)
     return Prepared([Call(servable, signature_name, inputs)], lambda outputs: write_answer(outputs[0], form))
 
 
 def _read_examples(
-    request_class: Any, prepare: Callable[..., Prepared], write: Callable[[Any], bytes], servable: Servable, body: bytes
+    request_class: Any,
+    prepare: Callable[..., Prepared],
+    write: Callable[[Any], bytes],
+    servable: Servable,
+    body: bytes,
+    max_bytes: int,
 ) -> Prepared:
     request = request_class()
     read_examples(body, request)
-    prepared = prepare(lambda _: servable, request)
+    prepared = prepare(lambda _: servable, request, max_bytes)
     return Prepared(prepared.calls, lambda outputs: write(prepared.finish(outputs)))
 
 
@@ -154,7 +161,7 @@ async def _answered(answering: Answering, verb: str, reader: Reader, request: Re
     failure: BaseException | None = None
 
     def read(stack: ExitStack, body: bytes) -> Prepared:
-        return reader(stack.enter_context(answering.models.serving(model)), body)
+        return reader(stack.enter_context(answering.models.serving(model)), body, limits.max_request_bytes)
 
     async def answer() -> bytes:
         with answering.gate.entered() as place:

@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfxlm.client.casting import check_names, find_signature
 from tfxlm.client.metadata import Signature, VersionStatus, callable_signatures, describe_shape
 from tfxlm.errors import ExportError, InputError, ServingError
-from tfxlm.serve.gradients import forget_loaded_gradients
+from tfxlm.serve.gradients import without_gradients
 from tfxlm.serve.graph_errors import clean_message, graph_error
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -61,8 +61,8 @@ class Servable:
             self.signature_defs = _read_signature_defs(self.path / SAVED_MODEL_FILE)
             self._signatures = callable_signatures(self.signature_defs)
             bring_operations(self.path / SAVED_MODEL_FILE)
-            self._loaded = tf.saved_model.load(str(self.path))
-            forget_loaded_gradients()
+            with without_gradients():
+                self._loaded = tf.saved_model.load(str(self.path))
             missing = sorted(set(self._signatures) - set(self._loaded.signatures))
             if missing or not self._signatures:
                 raise ExportError(f"it has no signature that can be called (described but absent: {missing})")

@@ -22,11 +22,11 @@ class SSLConfig:
     Args:
         server_key: the private key.
         server_cert: the certificate, with those between it and its authority behind it.
-        custom_ca: certificates of the authorities that clients' certificates come from; empty for those of the system.
+        custom_ca: certificates of the authorities that clients' certificates come from.
         client_verify: whether clients need a certificate.
 
     Raises:
-        InputError: key and certificates are missing, or do not fit together.
+        InputError: key and certificates are missing, or do not fit together, or there is nothing to verify clients by.
     """
 
     server_key: str
@@ -38,6 +38,8 @@ class SSLConfig:
         for name in ("server_key", "server_cert"):
             if "-----BEGIN" not in getattr(self, name):
                 raise InputError(f"{name} must be PEM text, which begins with -----BEGIN; it is none.")
+        if self.client_verify and not self.custom_ca:
+            raise InputError("client_verify needs custom_ca: the authorities that clients' certificates come from.")
         try:
             self.context()
         except ssl.SSLError as error:

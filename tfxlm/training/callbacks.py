@@ -180,3 +180,9 @@ class Save(RunCallback):
         ends = self.model.stop_training
         if run.devices.writes and (run.is_due(run.config.checkpoint_every) or run.is_best or ends):
             self._checkpoints.save(self.model, run.state(), run.step, run.best_step)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Writes one where a callback behind this one has stopped the training."""
+        run = self.run
+        if run.devices.writes and run.step not in self._checkpoints.steps():
+            self._checkpoints.save(self.model, run.state(), run.step, run.best_step)

@@ -84,5 +84,6 @@ class Figures:
 
 
 def mean_loss(figures: Mapping[str, Figures]) -> float:
-    """Returns the mean of the losses of several languages, each counting once."""
-    return sum(each.loss for each in figures.values()) / len(figures) if figures else math.nan
+    """Returns the mean of the losses of several languages, each counting once, where there are tokens."""
+    losses = [each.loss for each in figures.values() if each.tokens]
+    return sum(losses) / len(losses) if losses else math.nan

@@ -55,7 +55,9 @@ class PretrainingResult:
 def make_data(config: PretrainingConfig) -> tuple[PretrainingData, Any]:
     """Opens the store, and returns the batches and the tokenizer."""
     store = open_store(config.store)
-    tokenizer = store.tokenizer() if config.tokenizer is None else AutoTokenizer.from_pretrained(config.tokenizer)
+    # That of a checkpoint, whose ids the store must have.
+    source = config.tokenizer or config.checkpoint
+    tokenizer = store.tokenizer() if source is None else AutoTokenizer.from_pretrained(source)
     data = PretrainingData(
         store,
         tokenizer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -89,7 +90,8 @@ class Run:
         """Takes the figures of an evaluation, and sees whether they are the best."""
         self.held_out = held_out
         loss = mean_loss(held_out) if self.config.monitor == "mean" else held_out[self.config.monitor].loss
-        self.is_best = self.best_loss is None or loss < self.best_loss
+        # There is none where nothing was hidden, as in very little text.
+        self.is_best = math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss)
         self.without_better = 0 if self.is_best else self.without_better + 1
         if self.is_best:
             self.best_loss, self.best_step = loss, self.step
