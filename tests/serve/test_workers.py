@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -47,6 +49,35 @@ def test_what_is_cancelled_before_its_turn_never_runs_and_a_late_result_is_undon
         assert undone.wait(30)
         await pool.run(calls.append, "next")
         assert calls == ["late", "next"]
+        pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_cancelled_is_forgotten_at_once_with_all_it_holds() -> None:
+    class Body:
+        pass
+
+    async def scenario() -> None:
+        pool = WorkerPool(1)
+        started, leave = threading.Event(), threading.Event()
+        running = asyncio.create_task(pool.run(lambda: (started.set(), leave.wait(30))))
+        while not started.is_set():
+            await asyncio.sleep(0.01)
+        body = Body()
+        held = weakref.ref(body)
+        waiting = asyncio.create_task(pool.run(print, body))
+        await asyncio.sleep(0)
+        assert pool.waiting == 1
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert waiting.cancelled()
+        assert pool.waiting == 0
+        del body, waiting
+        gc.collect()
+        assert held() is None
+        leave.set()
+        await running
         pool.close()
 
     asyncio.run(scenario())
