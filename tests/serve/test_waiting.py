@@ -140,7 +140,7 @@ def test_what_was_sent_before_a_server_stops_is_answered(tiny_folder: Path, monk
             for client in (over_rest, over_grpc) * 4
         ]
         stopped = pool.submit(server.stop)
-        time.sleep(0.5)  # until all are sent
+        time.sleep(1.5)  # until all are sent
         leave.set()
         assert status.result(30)[0].state == "AVAILABLE"
         assert [answer.result(30)["upper"].tolist() for answer in answers] == [["A"]] * 8
@@ -168,7 +168,7 @@ def test_what_waits_too_long_for_the_event_loop_is_given_up(tiny_folder: Path, m
         status = pool.submit(client.status, "tiny")
         assert busy.wait(30)
         asked = [pool.submit(client.predict, "tiny", CLASSIFY) for _ in range(4)]
-        time.sleep(1.5)
+        time.sleep(3)  # all have waited for more than the second
         held.leave.set()
         leave.set()
         assert status.result(30)[0].state == "AVAILABLE"
@@ -211,3 +211,18 @@ def test_requests_together_hold_so_many_bytes(tiny_folder: Path, monkeypatch: py
         wait_until(lambda: httpx.post(url, content=body).status_code == 429)
         held.leave.set()
         assert {post.result(30).status_code for post in posts} == {200}
+
+
+def test_only_so_many_connections(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tfxlm.serve.listeners._MAX_CONNECTIONS", 3)
+    with make(tiny_folder) as server:
+        host, port = server.rest_url.removeprefix("http://").split(":")
+        idle = [socket.create_connection((host, int(port)), timeout=30) for _ in range(2)]
+        url = f"{server.rest_url}/v1/models/tiny"
+        wait_until(lambda: httpx.get(url).status_code == 503)
+        with Client(rest=server.rest_url, **ONCE) as client, pytest.raises(ServingError) as caught:
+            client.status("tiny")
+        assert (caught.value.code, caught.value.is_transient) == ("UNAVAILABLE", True)
+        for connection in idle:
+            connection.close()
+        wait_until(lambda: httpx.get(url).status_code == 200)
