@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
@@ -81,6 +82,31 @@ def test_what_is_cancelled_is_forgotten_at_once_with_all_it_holds() -> None:
         pool.close()
 
     asyncio.run(scenario())
+
+
+def test_an_error_holds_nothing_of_what_was_run() -> None:
+    class Body:
+        pass
+
+    def fail(body: Body) -> None:
+        raise ValueError
+
+    async def scenario() -> None:
+        pool = WorkerPool(1)
+        body = Body()
+        held = weakref.ref(body)
+        with contextlib.suppress(ValueError):
+            await pool.run(fail, body)
+        del body
+        await pool.run(gc.isenabled)  # the thread has let go of it
+        assert held() is None
+        pool.close()
+
+    gc.disable()
+    try:
+        asyncio.run(scenario())
+    finally:
+        gc.enable()
 
 
 def test_a_closed_pool_is_unavailable() -> None:

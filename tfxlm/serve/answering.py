@@ -28,6 +28,9 @@ _LARGEST_REQUESTS = 8
 
 _SMALL_BYTES = 8 * 1024
 
+# Bodies that are decompressed at the same time, each of which may be as large as a request.
+_INFLATING_THREADS = 2
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -66,7 +69,9 @@ class Answering:
             limits.num_threads + limits.max_queued, limits.max_queued, _LARGEST_REQUESTS * limits.max_request_bytes
         )
         metrics.watch(lambda: self.gate.inside)
-        self.workers = WorkerPool(limits.num_threads)
+        self._workers = WorkerPool(limits.num_threads)
+        # Of its own, so that no request waits in the same queue twice.
+        self.inflating = WorkerPool(_INFLATING_THREADS, "tfxlm-serve-inflate")
         self._batcher = None if batching is None else Batcher(batching, self._predict, metrics.count_batch)
 
     async def answer(self, prepare: Prepare, body: bytes, seconds: float) -> bytes:
@@ -88,16 +93,17 @@ class Answering:
             if len(body) <= _SMALL_BYTES:
                 prepared, stack = self._prepare(prepare, body)
             else:
-                prepared, stack = await self.workers.run(self._prepare, prepare, body, undo=_closed)
+                prepared, stack = await self._workers.run(self._prepare, prepare, body, undo=_closed)
             with stack:
                 outputs = await _answer_together(self._batcher, prepared.calls)
                 if sum(array.nbytes for output in outputs for array in output.values()) <= _SMALL_BYTES:
                     return prepared.finish(outputs)
-                return await self.workers.run(prepared.finish, outputs)
+                return await self._workers.run(prepared.finish, outputs)
 
     def close(self) -> None:
         """Drops what waits."""
-        self.workers.close()
+        self._workers.close()
+        self.inflating.close()
         if self._batcher is not None:
             self._batcher.close()
 
@@ -109,7 +115,7 @@ class Answering:
     async def _answer_alone(self, prepare: Prepare, body: bytes) -> bytes:
         gone = threading.Event()
         try:
-            return await self.workers.run(self._answer_at_once, prepare, body, gone)
+            return await self._workers.run(self._answer_at_once, prepare, body, gone)
         finally:
             gone.set()
 

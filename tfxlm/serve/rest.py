@@ -166,7 +166,7 @@ async def _answered(answering: Answering, verb: str, reader: Reader, request: Re
     async def answer() -> bytes:
         with answering.gate.entered() as place:
             async with time_limit(limits.seconds):
-                body = await read_body(request, limits.max_request_bytes, place.hold, answering.workers.run)
+                body = await read_body(request, limits.max_request_bytes, place.hold, answering.inflating.run)
             left = limits.seconds - (time.perf_counter() - start)
             return await _while_there(request, answering.answer(read, body, left))
 

@@ -60,8 +60,10 @@ class WorkerPool:
             with self._condition:
                 self._waiting.pop(future, None)
             if undo is not None:
-                future.add_done_callback(lambda done: _undone(done, undo))
+                future.add_done_callback(partial(_undone, undo))
             raise
+        finally:
+            del future, function, arguments  # as below
 
     @property
     def waiting(self) -> int:
@@ -96,8 +98,10 @@ def _run(future: Future[Any], function: Callable[[], Any]) -> None:
         future.set_result(function())
     except BaseException as error:  # it is the caller's, whatever it is
         future.set_exception(error)
+    finally:
+        del future, function  # which the error would hold, by this frame, and the future the error
 
 
-def _undone(future: Future[Result], undo: Callable[[Result], None]) -> None:
+def _undone(undo: Callable[[Result], None], future: Future[Result]) -> None:
     if not future.cancelled() and future.exception() is None:
         undo(future.result())
