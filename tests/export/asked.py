@@ -50,12 +50,21 @@ MORE_TASKS = {
     "ForTokenClassification, texts": "text",
 }
 SIGNATURES = TASKS | MORE_TASKS
+# Signatures of exports in every run, by class, where they are not those for texts and for ids: to make all takes twice
+# as long, and one class has them. Those of exports without a tokenizer are all there.
+SIGNATURES_OF: dict[str, tuple[str, ...] | None] = {
+    "ForSequenceClassification": None,
+    "ForTokenClassification": ("serving_default", "text", "ids"),
+}
 # Those of XLM-RoBERTa-XL have the tokenizer and the graphs of XLM-RoBERTa.
 TRIED = FAMILIES if SWEEP else FAMILIES[:2]
 CASES = [(family.prefix, task) for family in TRIED for task in TASKS]
-# Those that are asked in every way: each form of one family, and another family's tokenizer.
-SERVED = [(XLM.prefix, task) for task in SIGNATURES if task != "Model"]
-SERVED += [(FAMILIES[1].prefix, task) for task in ("ForSequenceClassification", "questions")]
+# Those that are asked in every way: each form of one family, and another family's tokenizer. In every run, each form of
+# one of the two: to load an export in three programs takes half a minute.
+IN_TURN = ("ForMultipleChoice", "masks", "questions", "questions, beam")
+OF_PIECES = ("ForSequenceClassification", "questions") if SWEEP else IN_TURN[:3]
+SERVED = [(XLM.prefix, task) for task in SIGNATURES if task != "Model" and (SWEEP or task not in IN_TURN)]
+SERVED += [(FAMILIES[1].prefix, task) for task in OF_PIECES]
 QUESTIONS = ["Where is it?", "", "who", "hello there the world? " * 9, "the"]
 CONTEXTS = [
     "Hello, the singing world is there. " * 3 + "It's the end of 7 worlds, L'été «there».",
@@ -64,10 +73,6 @@ CONTEXTS = [
     "  It is hello there, and the world… is ending: (No. 7) ½ of it; " + "x y z w v u t s r q p o n m " * 2,
     "e\u0301t\u00e9 \ufb01 " + "ab cd ef gh ij kl mn op qr st uv wx yz " * 3,
 ]
-
-
-def served_name(prefix: str, task: str) -> str:
-    return f"{prefix}-{task}".replace(", ", "-")
 
 
 class Asked:
@@ -83,6 +88,7 @@ class Asked:
         else:
             self.tokenizer = XLMRobertaTokenizer(trained(), **options)
         self.made: dict[str, tuple[Any, Path]] = {}
+        self.read: dict[Path, Any] = {}
 
     def export(self, task: str) -> tuple[Any, Path]:
         name = {
@@ -94,10 +100,23 @@ class Asked:
             values = {"vocab_size": len(self.tokenizer), "id2label": None if "Question" in name else LABELS}
             values |= {"max_position_embeddings": LENGTH if self.is_xlm else LENGTH + 2}
             values |= {"n_langs": 3, "lang2id": LANG2ID} if self.is_xlm else {}
-            model = perturb(self.family.cls(name)(self.family.config.replace(**NEEDS.get(name, {}), **values)))
+            model = perturb(self.family.cls(name)(self.family.small.replace(**NEEDS.get(name, {}), **values)))
             with unchecked():
-                self.made[name] = model, export_model(model, self.tokenizer, self.folder / name)
+                signatures = None if SWEEP else SIGNATURES_OF.get(name, ("serving_default", "ids"))
+                folder = export_model(model, self.tokenizer, self.folder / name, signatures=signatures)
+            self.made[name] = model, folder
         return self.made[name]
+
+    def loaded(self, task: str) -> Any:
+        """The export, loaded once."""
+        _, folder = self.export(task)
+        if folder not in self.read:
+            self.read[folder] = tf.saved_model.load(str(folder))
+        return self.read[folder]
+
+    def served_name(self, task: str) -> str:
+        """What a server calls the export, which tasks of a class share."""
+        return f"{self.family.prefix}-{self.export(task)[1].parent.name}"
 
     def request(self, task: str) -> dict[str, Any]:
         langs = {"lang": LANGS} if self.is_xlm else {}

@@ -35,17 +35,16 @@ MORE: dict[str, dict[str, Any]] = {
     "TFXLMForQuestionAnswering": {"start_n_top": 3, "end_n_top": 2},
 }
 
-# Those that are asked in every way: all of XLM, and some of the others, which share all that is exported with them.
+# Those that are asked in every way: each task in one of the families, which share how answers are made.
 ASKED_IN_ALL_WAYS = [
     kind
-    for kind, (family, _) in CLASSES.items()
+    for kind in CLASSES
     if SWEEP
-    or family is XLM
     or kind.__name__
     in (
-        "TFXLMRobertaForMaskedLM",
-        "TFXLMRobertaXLForCausalLM",
-        "TFXLMRobertaXLForMultipleChoice",
+        *("TFXLMWithLMHeadModel", "TFXLMForSequenceClassification", "TFXLMForMultipleChoice"),
+        *("TFXLMForQuestionAnswering", "TFXLMRobertaForTokenClassification", "TFXLMRobertaForQuestionAnswering"),
+        *("TFXLMRobertaXLModel", "TFXLMRobertaXLForCausalLM"),
     )
 ]
 

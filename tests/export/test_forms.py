@@ -10,12 +10,11 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tests.export.asked import LANG2ID, LANGS, LANGS_OF_PAIRS, PAIRS, TEXTS, Asked, as_text, warmup_requests
+from tests.export.asked import LANGS, LANGS_OF_PAIRS, PAIRS, TEXTS, Asked, as_text, warmup_requests
+from tests.export.conftest import Exports
 from tests.export.support import LABELS, export, make_model, unchecked
 from tests.models.battery import perturb
-from tests.models.families import FAMILIES, XLM
-from tests.tokenizers.toy import MERGES, toy_vocabulary
-from tfxlm import XLMTokenizer
+from tests.models.families import FAMILIES, XLM_ROBERTA
 from tfxlm.errors import InputError
 from tfxlm.export import export_model
 from tfxlm.models import TFXLMForSequenceClassification, TFXLMModel, TFXLMRobertaModel
@@ -40,7 +39,7 @@ def test_examples_are_classified_as_their_texts(families: dict[str, Asked], pref
     """As TensorFlow Serving's Classify asks: some rows have a second text, and some do not."""
     asked = families[prefix]
     _, folder = asked.export(EXAMPLES)
-    loaded = tf.saved_model.load(str(folder)).signatures
+    loaded = asked.loaded(EXAMPLES).signatures
     pairs = [pair if index % 2 else "" for index, pair in enumerate(PAIRS)]
     rows = [{"text": text, **({"text_pair": pair} if pair else {})} for text, pair in zip(TEXTS, pairs, strict=True)]
     request: dict[str, Any] = {"text": TEXTS, "text_pair": PAIRS}
@@ -65,17 +64,22 @@ def test_examples_are_classified_as_their_texts(families: dict[str, Asked], pref
             loaded["classify"](inputs=tf.constant([example(text="the")]))
 
 
-def exported(tmp_path: Path, **labels: Any) -> tuple[Path, Any]:
-    tokenizer = XLMTokenizer(toy_vocabulary(), MERGES, lang2id=LANG2ID)
-    config = XLM.config.replace(vocab_size=len(tokenizer), n_langs=3, lang2id=LANG2ID, num_labels=None, **labels)
-    model = perturb(TFXLMForSequenceClassification(config))
+def exported(asked: Asked, tmp_path: Path, **labels: Any) -> tuple[Path, Any]:
+    config = asked.family.small.replace(vocab_size=len(asked.tokenizer), num_labels=None, **labels)
+    model = perturb(asked.family.cls(EXAMPLES)(config))
     with unchecked():
-        folder = export_model(model, tokenizer, tmp_path / "served", lang="en")
+        folder = export_model(model, asked.tokenizer, tmp_path / "served")
     return folder, tf.saved_model.load(str(folder)).signatures
 
 
-def test_examples_of_a_regression(tmp_path: Path) -> None:
-    folder, loaded = exported(tmp_path, id2label={0: "stars"})
+@pytest.fixture
+def with_pieces(families: dict[str, Asked]) -> Asked:
+    """The family whose tokenizer is small in a graph."""
+    return families[XLM_ROBERTA.prefix]
+
+
+def test_examples_of_a_regression(with_pieces: Asked, tmp_path: Path) -> None:
+    folder, loaded = exported(with_pieces, tmp_path, id2label={0: "stars"})
     assert methods(folder)["regress"] == "tensorflow/serving/regress"
     found = loaded["regress"](inputs=tf.constant([example(text=text) for text in TEXTS]))
     expected = loaded["serving_default"](text=tf.constant(TEXTS))
@@ -84,13 +88,13 @@ def test_examples_of_a_regression(tmp_path: Path) -> None:
     assert (folder / "assets.extra/labels.txt").read_text() == "stars\n"
 
 
-def test_several_labels_and_several_numbers(tmp_path: Path) -> None:
-    several, loaded = exported(tmp_path / "a", id2label=LABELS, problem_type="multi_label_classification")
+def test_several_labels_and_several_numbers(with_pieces: Asked, tmp_path: Path) -> None:
+    several, loaded = exported(with_pieces, tmp_path / "a", id2label=LABELS, problem_type="multi_label_classification")
     found = loaded["classify"](inputs=tf.constant([example(text=text) for text in TEXTS]))
     logits = loaded["outputs"](**tokens(several))["logits"]
     np.testing.assert_allclose(loaded["ids"](**tokens(several))["scores"], tf.sigmoid(logits), atol=2e-6)
     np.testing.assert_allclose(found["scores"], loaded["serving_default"](text=tf.constant(TEXTS))["scores"], atol=2e-6)
-    _, loaded = exported(tmp_path / "b", id2label=LABELS, problem_type="regression")
+    _, loaded = exported(with_pieces, tmp_path / "b", id2label=LABELS, problem_type="regression")
     # Regress takes one number for each example.
     assert set(loaded) == {"serving_default", "text_pair", "ids", "outputs"}
     assert loaded["serving_default"](text=tf.constant(TEXTS))["scores"].shape == (5, 3)
@@ -143,38 +147,36 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str, tmp_path:
     assert not (tmp_path / "served").exists()
 
 
-def test_signatures_by_name_and_of_ones_own(families: dict[str, Asked], tmp_path: Path) -> None:
-    asked = families[XLM.prefix]
-    model, _ = asked.export(EXAMPLES)
+def test_signatures_by_name_and_of_ones_own(with_pieces: Asked, tmp_path: Path) -> None:
+    model, _ = with_pieces.export(EXAMPLES)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, name="input_ids")])
     def double(input_ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        langs = tf.zeros_like(input_ids)
-        return {"twice": 2 * model(input_ids, langs=langs)["logits"]}
+        return {"twice": 2 * model(input_ids)["logits"]}
 
     ids = np.array([[0, 5, 1]], np.int32)
     mine: dict[str, Any] = {"serving_default": "text", "labels": "text", "double": (double, {"input_ids": ids})}
-    folder = export_model(model, asked.tokenizer, tmp_path / "mine", lang="en", signatures=mine)
+    folder = export_model(model, with_pieces.tokenizer, tmp_path / "mine", signatures=mine)
     loaded = tf.saved_model.load(str(folder)).signatures
     assert set(loaded) == set(mine)
     np.testing.assert_array_equal(
         loaded["labels"](text=tf.constant(TEXTS))["scores"],
         loaded["serving_default"](text=tf.constant(TEXTS))["scores"],
     )
-    expected = 2 * model(ids, langs=np.zeros_like(ids))["logits"]
+    expected = 2 * model(ids)["logits"]
     np.testing.assert_allclose(loaded["double"](input_ids=tf.constant(ids))["twice"], expected, atol=2e-6)
     with unchecked():
-        listed = export_model(model, asked.tokenizer, tmp_path / "mine", signatures=["ids", "outputs"])
+        listed = export_model(model, with_pieces.tokenizer, tmp_path / "mine", signatures=["ids", "outputs"])
     loaded = tf.saved_model.load(str(listed)).signatures
     assert set(loaded) == {"serving_default", "outputs"} and "label" in loaded["serving_default"].structured_outputs
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_another_dtype(dtype: str, tmp_path: Path) -> None:
-    model = make_model(TFXLMForSequenceClassification)
+def test_another_dtype(dtype: str, exports: Exports, tmp_path: Path) -> None:
+    full = exports(TFXLMForSequenceClassification)
+    model = full.model
     before = [variable.numpy() for variable in model.variables]
     half = export(model, tmp_path / dtype, dtype=dtype)
-    full = export(model, tmp_path / "float32")
     assert model.dtype_policy.name == "float32"
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tests.export.asked import CASES, MORE_TASKS, SERVED, Asked
+from tests.export.asked import MORE_TASKS, SIGNATURES, Asked
 from tests.models.families import FAMILIES, XLM
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def test_the_list_is_that_of_the_library(operations: set[str]) -> None:
 
 
 # Each task of XLM, and what XLM-RoBERTa's pieces are looked for with.
-ASKED = [case for case in dict.fromkeys([*CASES, *SERVED]) if case[0] == XLM.prefix]
+ASKED = [(XLM.prefix, task) for task in SIGNATURES]
 ASKED += [(FAMILIES[1].prefix, task) for task in ("ForSequenceClassification", *MORE_TASKS) if "beam" not in task]
 
 

@@ -22,7 +22,6 @@ from tests.export.asked import (
     as_bytes,
     as_text,
     check,
-    served_name,
     warmup_requests,
 )
 from tests.export.support import C_API, WITHOUT_TFXLM, ask_process, unchecked
@@ -38,8 +37,7 @@ from tfxlm.serve import Server
 @pytest.mark.parametrize(("prefix", "task"), CASES)
 def test_texts_are_answered_as_their_ids(families: dict[str, Asked], prefix: str, task: str) -> None:
     asked = families[prefix]
-    _, folder = asked.export(task)
-    loaded = tf.saved_model.load(str(folder))
+    loaded = asked.loaded(task)
     request = {name: tf.constant(as_bytes(value)) for name, value in asked.request(task).items()}
     found = loaded.signatures[TASKS[task]](**request)
     check({name: as_text(value.numpy()) for name, value in found.items()}, asked.expected(task, loaded))
@@ -47,38 +45,41 @@ def test_texts_are_answered_as_their_ids(families: dict[str, Asked], prefix: str
 
 @pytest.fixture(scope="module")
 def server(families: dict[str, Asked]) -> Iterator[Server]:
-    models = {served_name(prefix, task): families[prefix].export(task)[1].parent for prefix, task in SERVED}
+    models = {families[prefix].served_name(task): families[prefix].export(task)[1].parent for prefix, task in SERVED}
     with Server(models, rest_port=0, grpc_port=0) as running:
         yield running
 
 
 def test_all_ways_give_equal_answers(families: dict[str, Asked], server: Server, tmp_path: Path) -> None:
     """REST in columns and in rows, gRPC, another process, and the C++ runtime without Python TensorFlow."""
-    given = []
+    given: dict[Path, dict[str, dict[str, np.ndarray]]] = {}
     for prefix, task in SERVED:
         asked = families[prefix]
         folder = asked.export(task)[1]
-        request = {name: as_bytes(value) for name, value in asked.request(task).items()}
-        given.append((folder, {**warmup_requests(folder), SIGNATURES[task]: request}))
+        requests = given.setdefault(folder, warmup_requests(folder))
+        requests[SIGNATURES[task]] = {name: as_bytes(value) for name, value in asked.request(task).items()}
     others = []
     for name, command in (("Python", WITHOUT_TFXLM), ("C", C_API)):
         (tmp_path / name).mkdir()
-        others.append(ask_process(command, given, tmp_path / name))
+        answers = ask_process(command, given.items(), tmp_path / name)
+        others.append(dict(zip(given, answers, strict=True)))
     with (
         Client(rest=server.rest_url) as columns,
         Client(rest=server.rest_url, rest_format="rows") as rows,
         Client(grpc=server.grpc_address) as grpc,
     ):
-        for python, c in zip(*others, strict=True):
-            check(c, python)
-        for index, (prefix, task) in enumerate(SERVED):
-            name, request, signature = served_name(prefix, task), families[prefix].request(task), SIGNATURES[task]
+        python, c = others
+        for folder in given:
+            check(c[folder], python[folder])
+        for prefix, task in SERVED:
+            asked, signature = families[prefix], SIGNATURES[task]
+            name, folder, request = asked.served_name(task), asked.export(task)[1], asked.request(task)
             expected = grpc.predict(name, request, signature_name=signature)
             for client in (columns, rows):
                 check(client.predict(name, request, signature_name=signature), expected)
             for answers in others:
                 start = f"{signature}/"
-                own = {key[len(start) :]: value for key, value in answers[index].items() if key.startswith(start)}
+                own = {key[len(start) :]: value for key, value in answers[folder].items() if key.startswith(start)}
                 check(own, expected)
 
 
@@ -86,7 +87,7 @@ def test_all_ways_give_equal_answers(families: dict[str, Asked], server: Server,
 @pytest.mark.parametrize("task", ["ForSequenceClassification, pairs", "ForMultipleChoice", "questions"])
 def test_sizes_are_checked_and_empty_batches_answered(families: dict[str, Asked], task: str) -> None:
     asked = families[XLM.prefix]
-    signature = tf.saved_model.load(str(asked.export(task)[1])).signatures[SIGNATURES[task]]
+    signature = asked.loaded(task).signatures[SIGNATURES[task]]
     request = {name: as_bytes(value) for name, value in asked.request(task).items()}
     first = next(iter(request))
     for name in request:
@@ -107,8 +108,8 @@ def test_sizes_are_checked_and_empty_batches_answered(families: dict[str, Asked]
     assert all(value.shape[0] == 0 for value in empty.values())
 
 
-def test_bad_texts_are_refused_and_the_server_lives(server: Server) -> None:
-    name = served_name(XLM.prefix, "ForSequenceClassification")
+def test_bad_texts_are_refused_and_the_server_lives(families: dict[str, Asked], server: Server) -> None:
+    name = families[XLM.prefix].served_name("ForSequenceClassification")
     for client in (Client(rest=server.rest_url), Client(grpc=server.grpc_address)):
         with client:
             with pytest.raises(ServingError, match=r"lang must be a language of the model: de, en, fr"):
@@ -120,11 +121,12 @@ def test_bad_texts_are_refused_and_the_server_lives(server: Server) -> None:
 
 def test_one_language_for_all_texts(families: dict[str, Asked], tmp_path: Path) -> None:
     asked = families[XLM.prefix]
-    model, folder = asked.export("ForSequenceClassification")
+    model, _ = asked.export("ForSequenceClassification")
     with unchecked():
-        fixed = tf.saved_model.load(str(export_model(model, asked.tokenizer, tmp_path / "fixed", lang="fr")))
+        folder = export_model(model, asked.tokenizer, tmp_path / "fixed", lang="fr", signatures=["text"])
+    fixed = tf.saved_model.load(str(folder))
     assert set(fixed.signatures["serving_default"].structured_input_signature[1]) == {"text"}
-    any_language = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    any_language = asked.loaded("ForSequenceClassification").signatures["serving_default"]
     found = fixed.signatures["serving_default"](text=tf.constant(TEXTS))
     expected = any_language(text=tf.constant(TEXTS), lang=tf.constant(["fr"] * 5))
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-6)
@@ -169,6 +171,6 @@ def test_languages_that_are_all_cut_before(tmp_path: Path) -> None:
     tokenizer = XLMTokenizer(toy_vocabulary(), MERGES, lang2id={"th": 0, "zh": 1})
     model = XLM.cls("Model")(XLM.config.replace(vocab_size=len(tokenizer), n_langs=2, lang2id=None))
     with unchecked():
-        folder = export_model(model, tokenizer, tmp_path / "served")
+        folder = export_model(model, tokenizer, tmp_path / "served", signatures=["text"])
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
     assert signature(text=tf.constant(["the"]), lang=tf.constant(["zh"]))["embedding"].shape[0] == 1
