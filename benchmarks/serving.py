@@ -357,7 +357,7 @@ async def measure(
 
 def start_server(folder: Path, *options: str) -> tuple[subprocess.Popen[str], tuple[str, str]]:
     """Starts `tfxlm serve`; returns its process, URL and address."""
-    command = [sys.executable, "-m", "tfxlm.cli", "serve", f"{MODEL}={folder}", "--port=0", "--rest-api-port=0"]
+    command = [sys.executable, "-m", "tfxlm", "serve", f"{MODEL}={folder}", "--port=0", "--rest-api-port=0"]
     command += [f"--max-queued={MAX_QUEUED}", "--file-system-poll-wait-seconds=0.5", *options]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
