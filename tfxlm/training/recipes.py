@@ -183,6 +183,7 @@ def pretrain(
     if not resume and (steps or (output / MODEL).exists()):
         raise OutputExistsError(f"'{output}' has a training already. Resume it (--resume), or give another output.")
     devices = Devices(config)
+    devices.check_shared(output)
     if devices.writes:
         for folder in (output, output / MODEL, checkpoints.path):
             files.remove_leftovers(folder)
