@@ -77,7 +77,7 @@ class Devices:
             time.sleep(0.1)
         others = self.sum_over_workers(int(not seen))
         if self.writes:
-            path.unlink()
+            path.unlink(missing_ok=True)
         if others:
             raise ConfigError(
                 f"{others} of the workers {'does' if others == 1 else 'do'} not see what is written to '{folder}'. "

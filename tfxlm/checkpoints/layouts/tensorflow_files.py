@@ -30,7 +30,7 @@ _TURNED = "kernel"
 _LIST = "_._"
 # How deep groups may be in one another, how many groups and datasets there may be, and how long paths: many times what
 # the largest models have.
-_DEEPEST, _MOST_OBJECTS, _LONGEST_PATH = 64, 100_000, 4096
+_DEEPEST, _MOST_OBJECTS, _LONGEST_PATH = 64, 100_000, 512
 # What whole files have, whose paths begin with the layer and the model. Those in shards begin inside the model.
 _WHOLE = "keras_version"
 
