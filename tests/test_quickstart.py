@@ -111,8 +111,17 @@ def test_the_output_folder_holds_the_model_and_the_export(run: tuple[Any, str, P
 def test_without_output_nothing_is_kept(
     quickstart: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Training and evaluation are left out: they write nothing."""
+    """Training and evaluation are left out, which write nothing, and the export, which writes where it is told to."""
     monkeypatch.setattr(quickstart, "console", Console(file=io.StringIO()))
+    exported: list[Path] = []
+
+    def export(model: Any, tokenizer: Any, path: Path) -> Path:
+        (path / "1").mkdir(parents=True)
+        exported.append(path)
+        return path / "1"
+
+    monkeypatch.setattr(quickstart, "export_model", export)
+    monkeypatch.setattr(quickstart, "ask_server", lambda folder, *_: [folder])
     monkeypatch.setattr(quickstart, "fine_tune", lambda make_model, *_, **__: make_model())
     monkeypatch.setattr(quickstart, "accuracies", lambda *_: dict.fromkeys(LANGUAGES, 0.0))
     scratch, here = tmp_path / "scratch", tmp_path / "here"
@@ -120,7 +129,8 @@ def test_without_output_nothing_is_kept(
     here.mkdir()
     monkeypatch.setattr(quickstart.tempfile, "tempdir", str(scratch))
     monkeypatch.chdir(here)
-    assert len(quickstart.main(["--family", "xlm-roberta"]).answers) == len(LANGUAGES)
+    answers = quickstart.main(["--family", "xlm-roberta"]).answers
+    assert answers == exported and exported[0].is_relative_to(scratch)
     assert not list(here.iterdir())
     # TensorFlow keeps single files with generated code there until the process ends.
     assert not [path for path in scratch.iterdir() if path.is_dir()]

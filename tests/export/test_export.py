@@ -99,11 +99,14 @@ def test_padding_is_removed_in_the_graph(exported: Exported) -> None:
     """The position-wise work is done on rows that are found when a request comes."""
     proto = saved_model_pb2.SavedModel.FromString((exported.folder / "saved_model.pb").read_bytes())
     functions = {function.signature.name: function for function in proto.meta_graphs[0].graph_def.library.function}
+    (model,) = [name for name in functions if name.startswith(MODEL)]
+    assert finds_rows(functions[model].node_def)
+    work = [node for node in functions[model].node_def if node.op == "MatMul" and "feed_forward" in node.name]
+    assert len(work) == 2 * exported.model.config.num_hidden_layers  # of rank 2
     for name in GRAPHS:
         (graph,) = [it for key, it in functions.items() if key.startswith(f"__inference_{name}_")]
-        assert finds_rows(graph.node_def)
-        work = [node for node in graph.node_def if node.op == "MatMul" and "feed_forward" in node.name]
-        assert len(work) == 2 * exported.model.config.num_hidden_layers  # of rank 2
+        called = [node.attr["f"].func.name for node in graph.node_def if node.op.endswith("PartitionedCall")]
+        assert called.count(model) == 1
 
 
 def test_the_graph_has_no_form_that_only_some_machines_run_well(exported: Exported) -> None:
@@ -112,8 +115,9 @@ def test_the_graph_has_no_form_that_only_some_machines_run_well(exported: Export
     assert not [node.name for function in functions for node in function.node_def if node.op == "FusedBatchNormV3"]
 
 
-# Names of the functions that become signatures.
+# Names of the functions that become signatures, and of that of the model which both call.
 GRAPHS = ("default", "full")
+MODEL = "__inference__outputs_"
 
 
 def finds_rows(nodes: Iterable[Any]) -> bool:
@@ -127,7 +131,8 @@ def test_a_graph_that_keeps_padding_finds_no_rows() -> None:
     for remove_padding in (True, False):
         model.base_model.remove_padding = remove_padding
         for signature in make_signatures(Runner(model, Sizes()), {}).values():
-            nodes = signature.graph.graph.as_graph_def().node
+            functions = signature.graph.graph.as_graph_def().library.function
+            (nodes,) = [it.node_def for it in functions if it.signature.name.startswith(MODEL)]
             assert finds_rows(nodes) == ("Where" in [node.op for node in nodes]) == remove_padding
 
 

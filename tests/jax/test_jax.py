@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.jax.program import ADAPTED, STORED, TAGGER, TRAINED
-from tests.models.cases import CASES, ROWS, Case
+from tests.jax.program import ADAPTED, CALLED, STORED, TAGGER, TRAINED
+from tests.models.cases import ROWS, Case
 from tests.models.test_keras_fit import losses_of, plain
 from tests.models.test_keras_quantize import cosine
 
@@ -45,7 +45,7 @@ def assert_close(left: Any, right: Any) -> None:
         np.testing.assert_allclose(value, right[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", CALLED, ids=str)
 def test_outputs(results: Any, case: Case) -> None:
     result = result_of(results, f"forward {case}")
     inputs, labels = case.data()

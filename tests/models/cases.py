@@ -213,8 +213,8 @@ CASES = (
 BY_NAME = {str(case): case for case in CASES}
 
 
-def sampled(habit: str, cases: Sequence[Case] = CASES) -> list[Case]:
-    """The cases to try a habit with: every second one of XLM, and one of each other family, others for each habit.
+def sampled(habit: str, cases: Sequence[Case] = CASES, every: int = 3) -> list[Case]:
+    """The cases to try a habit with: one out of `every` of XLM, and one of each other family, others for each habit.
 
     In a sweep they are all. Habits are the work of one mechanism, which all classes share.
     """
@@ -222,7 +222,7 @@ def sampled(habit: str, cases: Sequence[Case] = CASES) -> list[Case]:
         return list(cases)
     turn = zlib.crc32(habit.encode())
     own = [case for case in cases if case.family is XLM]
-    chosen = own[turn % 2 :: 2] or own
+    chosen = own[turn % every :: every] or own[:1]
     for number, family in enumerate(ROBERTAS):
         own = [case for case in cases if case.family is family]
         # Families meet a habit with different tasks.

@@ -237,6 +237,7 @@ def test_labels_in_a_list(case: Case, model: Any) -> None:
         assert model.train_on_batch(inputs, labels["labels"].tolist()) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("case", sampled("graphs", every=5), ids=str)
 def test_graphs_learn_as_eager_code_does(case: Case) -> None:
     """Two epochs of batches of 4 and 3 rows, one batch or several in each execution: the same losses and weights."""
     inputs, labels = case.data()
@@ -259,6 +260,7 @@ def test_graphs_learn_as_eager_code_does(case: Case) -> None:
         np.testing.assert_allclose(value, outputs[name], atol=1e-5)
 
 
+@pytest.mark.parametrize("case", sampled("XLA", every=5), ids=str)
 def test_xla_learns_as_eager_code_does(case: Case) -> None:
     inputs, labels = case.data()
     histories, weights = [], []

@@ -210,6 +210,16 @@ for _stem in ("XLMRoberta", "XLMRobertaXL"):
         KINDS[_stem + _rest] = Kind(getattr(tfxlm, f"TF{_stem}{_rest}"), _family, **_particular)
 
 
+# Heads that XLM-RoBERTa and XLM-RoBERTa-XL share, with the turn of each family: the bodies, and the language models,
+# are tried in every configuration.
+TURNS = {
+    stem + rest: turn
+    for turn, stem in enumerate(("XLMRoberta", "XLMRobertaXL"))
+    for rest, particular in ROBERTA.items()
+    if "takes_encoder" not in particular
+}
+
+
 def named(*ends: str) -> list[str]:
     """Returns the classes of all families whose names end so."""
     return [name for name in KINDS if name.endswith(ends)]

@@ -16,7 +16,7 @@ from tests.parity.reference import CASES, SEED, Case, made_case
 
 def pytest_report_header() -> str:
     """Prints the seed, so that a failure can be repeated."""
-    return f"parity: TFXLM_SEED={SEED}, {CASES} random configurations of each class"
+    return f"parity: TFXLM_SEED={SEED}, {CASES} random configurations of each class, in turns for shared heads"
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,8 +1,8 @@
 """A script as people wrote them for the TensorFlow classes of `transformers` 4; the test runs it twice.
 
 The first argument names the library to import from, the second a folder with a checkpoint for each class and the files
-of a tokenizer, the third the file for the results, the fourth the classes, and the fifth the family, by how the names
-of its classes begin. All but the import is the same text for both.
+of a tokenizer, the third the file for the results, the fourth the classes, the fifth the family, by how the names of
+its classes begin, and the sixth the classes to train. All but the import is the same text for both.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 LIBRARY = importlib.import_module(sys.argv[1])
 SOURCE, RESULTS = Path(sys.argv[2]), Path(sys.argv[3])
-CLASSES, FAMILY = sys.argv[4].split(","), sys.argv[5]
+CLASSES, FAMILY, TRAINED = sys.argv[4].split(","), sys.argv[5], sys.argv[6].split(",")
 
 # The third argument of calls; fields of the configuration; and what makes a new one, by family.
 THIRD = {"XLM": "langs", "XLMRoberta": "token_type_ids"}[FAMILY]
@@ -317,7 +317,8 @@ for class_name in CLASSES:
     section(f"{class_name}/description", description, class_name, load())
     section(f"{class_name}/storing", storing, class_name, loaded_class, source, load())
     section(f"{class_name}/auto", auto, class_name, loaded_class, source)
-    section(f"{class_name}/training", training, class_name, load)
+    if class_name in TRAINED:
+        section(f"{class_name}/training", training, class_name, load)
     section(f"{class_name}/resizing", resizing, class_name, load())
 if FAMILY == "XLM":
     section("tokenizer", tokenizer)

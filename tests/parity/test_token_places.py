@@ -123,7 +123,7 @@ def test_texts_given_as_words(peers: Peers, rows: list[tuple[list[str], list[str
 
 
 @each_family
-@settings(max_examples=5000 if SWEEP else 300, deadline=None)
+@settings(max_examples=5000 if SWEEP else 120, deadline=None)
 @given(
     rows=st.lists(st.tuples(texts, texts), min_size=1, max_size=3),
     pair=st.booleans(),

@@ -57,7 +57,8 @@ class Runner:
 
     def __init__(self, model: TFPreTrainedModel, sizes: Sizes) -> None:
         self.model, self.sizes = model, sizes
-        self._run = tf.function(self._outputs, jit_compile=True, autograph=False) if sizes.jit else self._outputs
+        # One function of all signatures that give the model the same arguments.
+        self._run = tf.function(self._outputs, jit_compile=sizes.jit or None, autograph=False)
 
     def padded(self, inputs: Tensors) -> Tensors:
         """Makes rows of ids as long as the bucket, and all that has an entry for each of them."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tokenizers.in_graph.support import SWEEP
 from tests.tokenizers.toy import MERGES, toy_vocabulary
 from tests.tokenizers.toy_pieces import trained
 from tfxlm import XLMRobertaTokenizer, XLMTokenizer
@@ -41,9 +42,17 @@ def check(found: Any, expected: Any) -> None:
         assert found.langs is None
 
 
-@pytest.mark.parametrize("truncation", ["longest_first", "only_first", "only_second", "do_not_truncate"])
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("preprocessing", ["hf", "fair", "XLM-RoBERTa"])
+# Both forms of XLM's tokenizer have the same frames: in every run, each of these with one of them.
+TRIED = [
+    (preprocessing, side, truncation)
+    for preprocessing in ("hf", "fair", "XLM-RoBERTa")
+    for side in ("right", "left")
+    for index, truncation in enumerate(("longest_first", "only_first", "only_second", "do_not_truncate"))
+    if SWEEP or preprocessing == "XLM-RoBERTa" or (preprocessing == "hf") == ((index + (side == "left")) % 2 == 0)
+]
+
+
+@pytest.mark.parametrize(("preprocessing", "side", "truncation"), TRIED)
 def test_pairs(preprocessing: str, side: str, truncation: str) -> None:
     is_roberta = preprocessing == "XLM-RoBERTa"
     tokenizer: Any = (

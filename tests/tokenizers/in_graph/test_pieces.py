@@ -25,6 +25,8 @@ MODES: dict[str, dict[str, Any]] = {
     "fair, ASCII": {"preprocessing": "fair", "case": "ascii", "accents": "strip"},
     "fair, Unicode": {"preprocessing": "fair", "case": "unicode", "accents": "keep"},
 }
+# Tried with real text in every run: the others differ from one of these in how letters are treated.
+TRIED = ("hf", "fair, ASCII")
 MANY = st.lists(st.tuples(hard_texts, st.sampled_from(LANGUAGES)), min_size=1, max_size=1024 if SWEEP else 40)
 
 
@@ -112,7 +114,7 @@ def test_all_merges_at_once_as_in_the_definition() -> None:
 
 
 @needs_data
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODES if SWEEP else TRIED)
 def test_all_text_there_is(mode: str) -> None:
     """Real text in all languages there are, each by the rules of some language, with the released pieces."""
     lists = Path(os.environ["TFXLM_DATA"]) / "vocab" / "xlm_cc_by_nc"
@@ -133,7 +135,7 @@ def test_all_text_there_is_in_sentence_pieces() -> None:
 
 @needs_data
 # Spaces that PyThaiNLP gives as words become unknown tokens of a cased tokenizer, and cannot be told in a text.
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "hf, cased"])
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "hf, cased"] if SWEEP else TRIED)
 @pytest.mark.parametrize(("lang", "name"), [("zh", "zho-CN"), ("th", "tha")])
 def test_texts_that_other_programs_cut(lang: str, name: str, mode: str) -> None:
     path = Path(os.environ["TFXLM_DATA"]) / "parallel" / f"ntrex.{name}.txt"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tokenizers.in_graph.support import SWEEP, batches, lines_of_data, needs_data
-from tests.tokenizers.in_graph.test_pieces import LANGUAGES, MANY, MODES
+from tests.tokenizers.in_graph.test_pieces import LANGUAGES, MANY, MODES, TRIED
 from tests.tokenizers.toy import MERGES, hard_texts, toy_vocabulary
 from tests.tokenizers.toy_pieces import trained
 from tfxlm import XLMRobertaTokenizer, XLMTokenizer
@@ -57,8 +57,7 @@ def made(kind: str) -> Located:
     return Located(XLMRobertaTokenizer(trained(model_type=kind)))
 
 
-# The others differ from one of these in one part, which has tests of its own.
-@pytest.mark.parametrize("mode", MODES if SWEEP else ["hf", "fair, ASCII"])
+@pytest.mark.parametrize("mode", MODES if SWEEP else TRIED)
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(rows=MANY)
 def test_hard_texts(mode: str, rows: list[tuple[str, str]]) -> None:

@@ -103,9 +103,10 @@ class GraphTokenizer(tf.Module):
         #: Why `located` cannot be asked; None where it can.
         self.without_places = self.reason_without_places(tokenizer)
         self._make(tokenizer)
-        # One function, however often a graph calls it.
+        # One function, however often a graph calls it. Only its call is kept: saving traces functions among the
+        # attributes once more.
         specs = (tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32))
-        self._pieces_of = tf.function(self._piece_ids, input_signature=specs, autograph=False)
+        self._pieces_of = tf.function(self._piece_ids, input_signature=specs, autograph=False).__call__
 
     def _languages_of(self, tokenizer: Any, lang: str | None) -> GraphLanguages:
         raise NotImplementedError
