@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ from tfxlm.serve import (
 SERVING = ROOT / "serving"
 KUBERNETES = SERVING / "kubernetes"
 CONFIGS = ("models.config", "batching.config", "monitoring.config")
+CANARY = "canary.config"  # in place of the first
+IMAGE = "tensorflow/serving"
+COMPOSE = {"compose.yaml", "compose.gpu.yaml"}
 METRICS = "/monitoring/prometheus/metrics"
 
 # Messages that tensorflow-serving-api does not have, as TensorFlow Serving documents them.
@@ -92,8 +96,14 @@ def docker_commands() -> list[list[str]]:
     return [shlex.split(line) for line in text.replace("\\\n", " ").splitlines() if line.startswith("docker run")]
 
 
-def flags(arguments: list[str]) -> dict[str, str]:
-    return dict(argument.removeprefix("--").split("=", 1) for argument in arguments)
+def flags(arguments: list[str], **variables: str) -> dict[str, str]:
+    """The server's flags, with variables of the environment in them or their defaults."""
+
+    def value(found: re.Match[str]) -> str:
+        return variables.get(found[1], found[2])
+
+    given = [re.sub(r"\$\{(\w+):-(.*?)\}", value, argument) for argument in arguments]
+    return dict(argument.removeprefix("--").split("=", 1) for argument in given)
 
 
 def test_the_model_config_is_one_that_the_server_reads() -> None:
@@ -163,6 +173,7 @@ def test_the_image_has_everything_where_the_server_looks_for_it() -> None:
         assert source == "exported" or (ROOT / source).is_file()
     files = {flag: path for flag, path in flags(command).items() if flag.endswith("_file")}
     assert set(files.values()) == {copies[f"serving/{name}"] for name in CONFIGS}
+    assert copies[f"serving/{CANARY}"] == f"/config/{CANARY}"
     for model in read_models().model_config_list.config:
         assert model.base_path == f"{copies['exported']}/{model.name}"
 
@@ -173,6 +184,8 @@ def test_all_three_start_the_server_alike() -> None:
     pod = objects()["Deployment", "serving"]["spec"]["template"]["spec"]["containers"][0]["args"]
     expected = flags(image)
     assert expected["enable_batching"] == "true"
+    # Or a server would not start with labels.
+    assert expected["allow_version_labels_for_unavailable_models"] == "true"
     for other in (flags(compose), flags(pod)):
         assert expected.items() <= other.items()
 
@@ -186,8 +199,10 @@ def test_compose_mounts_what_the_server_reads() -> None:
         mounts[inside] = (SERVING / outside).resolve()
     assert mounts.pop("/models") == (ROOT / "exported").resolve()
     assert all(path.is_file() for path in mounts.values())
-    read_files = {path for flag, path in flags(service["command"]).items() if flag.endswith("_file")}
-    assert read_files == set(mounts)
+    for models in (CONFIGS[0], CANARY):
+        read = {path for flag, path in flags(service["command"], MODELS=models).items() if flag.endswith("_file")}
+        assert {f"/config/{name}" for name in (models, *CONFIGS[1:])} == read <= set(mounts)
+    assert set(mounts) == {f"/config/{name}" for name in (*CONFIGS, CANARY)}
     assert {port.split(":")[-1] for port in service["ports"]} == {"8500", "8501"}
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     (model,) = read_models().model_config_list.config
@@ -196,7 +211,7 @@ def test_compose_mounts_what_the_server_reads() -> None:
 
 def test_a_gpu_changes_the_image_and_the_device() -> None:
     service = read_yaml(SERVING / "compose.gpu.yaml")[0]["services"]["serving"]
-    assert service["image"] == "tensorflow/serving:${TAG:-latest-gpu}"
+    assert service["image"].endswith("-gpu}")
     (device,) = service["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
 
@@ -206,13 +221,27 @@ def test_kustomize_names_files_that_are_there() -> None:
     named = {*kustomization["resources"], "kubernetes/pod-monitor.yaml"}
     assert named == {f"kubernetes/{path.name}" for path in KUBERNETES.glob("*.yaml")}
     (generator,) = kustomization["configMapGenerator"]
-    assert generator["files"] == list(CONFIGS)
+    assert set(generator["files"]) == {*CONFIGS, CANARY}
     volumes = objects()["Deployment", "serving"]["spec"]["template"]["spec"]["volumes"]
     assert {"name": "config", "configMap": {"name": generator["name"]}} in volumes
     assert kustomization["namespace"] in {name for kind, name in objects() if kind == "Namespace"}
     (image,) = kustomization["images"]
     containers = objects()["Deployment", "serving"]["spec"]["template"]["spec"]["containers"]
     assert containers[0]["image"] == image["name"]
+
+
+def test_images_have_the_version_that_exports_are_made_with() -> None:
+    """Pinned everywhere: an image that changes by itself, or is older than the exports, breaks what runs."""
+    files = [SERVING / "README.md", ROOT / "README.md", SERVING / "Dockerfile", *SERVING.rglob("*.yaml")]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    found = [set(re.findall(rf"(?:{IMAGE}:|TAG:-|TAG=|newTag: )(\d[\w.]*)", text)) for text in texts]
+    pinned = {path.name for path, versions in zip(files, found, strict=True) if versions}
+    assert pinned == {"README.md", "Dockerfile", "deployment.yaml", "kustomization.yaml"} | COMPOSE
+    assert not any(re.search(r"[:=-] ?latest\b(?! \{)", text) for text in texts)
+    asked = [word for command in docker_commands() for word in command if word.startswith(IMAGE)]
+    assert asked and all(word.startswith(f"{IMAGE}:") for word in asked)
+    (version,) = set.union(*found)
+    assert version.split(".")[:2] == metadata.version("tensorflow-serving-api").split(".")[:2]
 
 
 def test_the_parts_on_kubernetes_find_each_other() -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import inspect
 import socket
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfxlm.client import AsyncClient, Client, ModelMetadata, VersionStatus
 from tfxlm.client.calls import GetMetadata, Predict
@@ -160,6 +162,49 @@ def test_metadata_is_asked_for_once_and_again_before_a_refusal(server: Server, m
         with pytest.raises(InputError, match="no signature 'newer'"):
             client.predict("tiny", IDS, signature_name="newer")
         assert asked[4:] == [GetMetadata]
+
+
+class Typed(tf.Module):
+    """Adds one to numbers of a type."""
+
+    def __init__(self, dtype: tf.DType) -> None:
+        super().__init__()
+        self.add = tf.function(lambda x: {"y": x + 1}, input_signature=[tf.TensorSpec((None,), dtype, name="x")])
+
+
+def test_a_signature_that_changed_is_asked_for_once_more(tmp_path: Path, make: Any) -> None:
+    for version, dtype in ((1, tf.float32), (2, tf.int32)):
+        model = Typed(dtype)
+        tf.saved_model.save(model, str(tmp_path / f"v{version}"), signatures=model.add)
+    folder = tmp_path / "typed"
+    folder.mkdir()
+    (tmp_path / "v1").rename(folder / "1")
+    polls = {"file_system_poll_wait_seconds": 0.05}
+    with (
+        Server({"typed": folder}, rest_port=0, grpc_port=0, **polls) as server,
+        make(rest=server.rest_url) as over_rest,
+        make(grpc=server.grpc_address) as over_grpc,
+    ):
+        clients = (over_rest, over_grpc)
+        for client in clients:
+            assert client.predict("typed", {"x": [1]})["y"].dtype == np.float32
+        (tmp_path / "v2").rename(folder / "2")
+        over_rest.wait_until_available("typed", version=2)
+        for client in clients:
+            outputs = client.predict("typed", {"x": [1]})
+            assert (outputs["y"].dtype, outputs["y"].tolist()) == (np.int32, [2])
+
+
+def test_a_refusal_of_what_has_not_changed_is_not_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    send = RestTransport.send
+    monkeypatch.setattr(RestTransport, "send", lambda link, call, _: asked.append(type(call)) or send(link, call, _))
+    with Client(rest=server.rest_url) as client:
+        for _ in range(2):
+            with pytest.raises(ServingError, match=r"input_ids must be below 10") as caught:
+                client.predict("tiny", {**IDS, "input_ids": [[1, 2], [3, 10]]})
+            assert caught.value.code == "INVALID_ARGUMENT"
+        assert asked == [GetMetadata, Predict, Predict, GetMetadata]
 
 
 def test_grpc_first_and_rest_when_grpc_is_not_there(server: Server, unused_address: str) -> None:

@@ -10,25 +10,32 @@ SCRIPT = """
 import asyncio
 import sys
 
-from tfxlm.client import AsyncClient, Client
+from tfxlm.client import AsyncClient, Client, ServingError
 
 assert "tfxlm.tokenizers" not in sys.modules  # only texts in some languages need it
 
 rest, grpc = sys.argv[1:]
+
+
+def refusal(call, *arguments):
+    try:
+        answer = call(*arguments)
+    except ServingError as error:
+        return error.code, str(error)
+    raise AssertionError(f"answered: {answer}")
+
+
 for options in ({"rest": rest}, {"grpc": grpc}):
     with Client(**options) as client:
         client.wait_until_available("tiny")
         outputs = client.predict("tiny", {"input_ids": [[1, 2]], "lengths": [2], "langs": [[0, 1]]})
         assert outputs["scores"].shape == (1, 3), outputs
-        try:
-            client.predict("tiny", {"input_ids": [[1, 99]], "lengths": [2], "langs": [[0, 1]]})
-        except Exception as error:
-            assert error.code == "INVALID_ARGUMENT", error
+        wrong = {"input_ids": [[1, 99]], "lengths": [2], "langs": [[0, 1]]}
+        code, message = refusal(client.predict, "tiny", wrong)
+        assert code == "INVALID_ARGUMENT" and "input_ids must be below 10" in message, (code, message)
         for call in (client.classify, client.regress):
-            try:
-                call("tiny", [{"x": 1.0}])
-            except Exception as error:
-                assert error.code != "UNKNOWN", error
+            code, message = refusal(call, "tiny", [{"x": 1.0}])
+            assert code == "INVALID_ARGUMENT" and "no signature " in message, (code, message)
 
 
 async def embed():

@@ -106,6 +106,9 @@ def test_certificates_are_checked(make: Any, servers: Servers, protocol: str, wr
     ):
         client.status("m")
     assert caught.value.code == "UNAVAILABLE"
+    # It was the certificate, not the server.
+    with make(**{protocol: getattr(servers, protocol)}, tls=tls(servers.files), retry=None) as client:
+        assert client.status("m") == AVAILABLE
 
 
 def test_headers_go_with_every_call(make: Any) -> None:

@@ -151,6 +151,26 @@ def test_what_is_cancelled_is_not_run(make: Make) -> None:
     assert model.asked[1:] == [[2]]
 
 
+def test_what_is_cancelled_gives_its_place_to_others_at_once(make: Make) -> None:
+    model, batcher, submit = make(max_batch_size=2, max_enqueued_batches=2)
+    submit(0)
+    model.entered.acquire()
+    waiting = [submit(1, 2), submit(3), submit(4, 5, 6)]
+    with pytest.raises(ServingError, match=r"^The server is busy: 2 batches"):
+        submit(7, 8)
+    assert waiting[0].cancel()
+    assert batcher.waiting == 2
+    stays = submit(9, 10)  # in the place of the first batch
+    assert waiting[2].cancel()
+    assert waiting[1].cancel()
+    assert stays.cancel()
+    assert batcher.waiting == 0
+    waiting = [submit(11), submit(12), submit(13, 14)]
+    model.free.set()
+    assert [result(future) for future in waiting] == [[22], [24], [26, 28]]
+    assert model.asked == [[0], [11, 12], [13, 14]]
+
+
 def test_only_so_many_batches_wait(make: Make) -> None:
     model, _, submit = make(max_batch_size=1, max_enqueued_batches=2)
     submit(0)
@@ -182,6 +202,19 @@ def test_answers_that_are_not_one_for_each_row_are_found_out(make: Make, caplog:
     assert [result(future) for future in waiting] == [[3], [7]]
     assert "answers of 'sum' are not one for each row; its requests go alone" in caplog.text
     assert model.unjoinable == {"sum"}
+    assert model.asked == [[0], [1, 2, 3, 4], [1, 2], [3, 4]]
+
+
+def test_a_lone_request_that_cannot_be_joined_is_run_once(make: Make) -> None:
+    model, _, submit = make(max_batch_size=4, allowed_batch_sizes=(2, 4))
+    model.free.set()
+    assert result(submit(1, 2, name="sum")) == [3]
+    assert result(submit(3, 4, 5, name="sum")) == [12]
+    assert model.asked == [[1, 2], [3, 4, 5]]
+    model, _, submit = make(max_batch_size=4, allowed_batch_sizes=(2, 4))
+    model.free.set()
+    assert result(submit(3, 4, 5, name="sum")) == [12]  # not with the copy of a row
+    assert model.asked == [[3, 4, 5, 3], [3, 4, 5]]
 
 
 def test_what_waits_when_it_is_closed_is_still_answered(make: Make) -> None:

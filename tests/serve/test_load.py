@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.serving import MODEL, Counts, asking, open_loop, question, swap_versions
+from benchmarks.serving import MODEL, answered, asking, open_loop, question, swap_versions
+from benchmarks.serving_outcome import Counts, Outcome
 from tests.serve.tiny_models import save_plus_model
 from tfxlm.serve import BatchingParameters, Server
 
@@ -24,6 +27,7 @@ def test_nothing_is_lost(tmp_path: Path, batching: BatchingParameters | None) ->
             offering = asyncio.create_task(open_loop(asker, 400, 3, counts))
             done = await swap_versions(tmp_path / MODEL, server.rest_url, 0.2, 2)
             await offering
+            assert await answered(server.rest_url) == counts.accepted
         return done
 
     options = {"rest_port": 0, "grpc_port": 0, "num_threads": 1, "max_queued": 2, "file_system_poll_wait_seconds": 0.1}
@@ -32,3 +36,49 @@ def test_nothing_is_lost(tmp_path: Path, batching: BatchingParameters | None) ->
     assert (counts.lost, counts.failed) == (0, {})
     assert counts.accepted + counts.refused == counts.offered
     assert counts.accepted > 0
+    assert counts.refused > 0
+
+
+def outcome(**changes: Any) -> Outcome:
+    """What a good server does, changed."""
+    counts = Counts(100, 40, 0, 0.0, Counter(), [0.5] * 60)
+    megabytes = [500.0, 510.0, 505.0, 515.0, 512.0, 510.0]
+    good = {
+        "capacity": 5.0,
+        "rate": 10.0,
+        "max_queued": 4,
+        "counts": counts,
+        "taken": 10.0,
+        "answered": (50, 50),
+        "wanted_swaps": 6,
+        "first_megabytes": 480.0,
+        "megabytes": megabytes,
+        "drain_seconds": 15.0,
+        "drained": 3.0,
+        "exit_status": 0,
+    }
+    return Outcome(**{**good, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "bound"),
+    [
+        ({"counts": Counts(60, 0, 0, 0.0, Counter(), [0.5] * 60)}, "more than it can do: refused"),
+        ({"counts": Counts(100, 39, 1, 0.0, Counter(), [0.5] * 60)}, "requests lost"),
+        ({"counts": Counts(100, 39, 0, 0.0, Counter({"500": 1}), [0.5] * 60)}, "requests failed"),
+        ({"counts": Counts(101, 40, 0, 0.0, Counter(), [0.5] * 60)}, "every request accounted for"),
+        ({"counts": Counts(100, 40, 0, 0.0, Counter(), [500.0] * 60)}, "p99 of accepted at most"),
+        ({"answered": (51, 50)}, "answers of the server that came"),
+        ({"answered": (0, 0)}, "answers of the server that came"),
+        # A model of 20 MB that stays with each version; most of it before the middle of the time is no excuse.
+        ({"megabytes": [500.0 + 20 * n for n in range(6)]}, "memory after the last version"),
+        ({"megabytes": [500.0] * 5}, "versions that took over"),
+        ({"drained": 15.1}, "end of the server within 15 s"),
+        ({"drained": None}, "end of the server within 15 s"),
+        ({"exit_status": 1}, "exit status of the server"),
+    ],
+)
+def test_each_bound_of_the_benchmark_can_be_missed(changes: dict[str, Any], bound: str) -> None:
+    assert outcome().is_good
+    (missed,) = [name for name, (_, kept) in outcome(**changes).bounds().items() if not kept]
+    assert missed.startswith(bound)

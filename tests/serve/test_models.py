@@ -326,3 +326,33 @@ def test_only_so_many_versions_that_are_gone_are_remembered(plus: Path, monkeypa
         shutil.rmtree(plus / str(version))
     models.refresh()
     assert states(models) == {3: "AVAILABLE", 2: "END"}
+
+
+def test_links_inside_a_version_must_not_lead_elsewhere(plus: Path, tmp_path: Path) -> None:
+    models = ModelManager({"plus": ServedModel(plus)})
+    models.load()
+    shutil.copytree(plus / "2", tmp_path / "elsewhere")
+    save_plus_model(plus / "7", 7)
+    (plus / "shared").mkdir()
+    links = {
+        plus / "7" / "saved_model.pb": tmp_path / "elsewhere" / "saved_model.pb",
+        plus / "7" / "variables": tmp_path / "elsewhere" / "variables",
+        plus / "7" / "assets": plus / "shared",  # a link inside, behind which one leads out
+    }
+    (plus / "shared" / "vocab.txt").symlink_to(tmp_path / "elsewhere" / "saved_model.pb")
+    for link, target in links.items():
+        kept = link.rename(tmp_path / "kept")
+        link.symlink_to(target)
+        (problem,) = models.refresh()
+        stray = link / "vocab.txt" if target == plus / "shared" else link
+        assert problem == (
+            f"Version 7 of model 'plus', {plus / '7'}, holds a link out of the folders that this server was given: "
+            f"{stray}. Put the file itself there, or start the server with a model root that holds it."
+        )
+        assert answer(models) == 3
+        link.unlink()
+        kept.rename(link)
+    (plus / "7" / "assets" / "again").symlink_to(plus / "7")  # inside, and in a circle
+    assert models.refresh() == ()
+    assert answer(models) == 7
+    models.unload_all()

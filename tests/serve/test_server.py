@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 import socket
-import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,13 +14,11 @@ import numpy as np
 import pytest
 
 from tests.serve.conftest import CLASSIFY
+from tests.serve.held import Held, wait_until
 from tfxlm.client import Client, messages
 from tfxlm.errors import ExportError, InputError, ServingError
 from tfxlm.serve import BatchingParameters, Server
 from tfxlm.serve.servable import Servable
-
-# A client that does not try again by itself, where it could.
-ONCE: dict[str, Any] = {"retry": None}
 
 
 def make(folder: Path | str, **options: Any) -> Server:
@@ -71,6 +64,25 @@ def test_starting_twice_is_refused(tiny_folder: Path) -> None:
             server.start()
         assert caught.value.code == "FAILED_PRECONDITION"
         assert httpx.get(f"{server.rest_url}/v1/models/tiny").status_code == 200
+
+
+def test_loading_is_done_once_and_not_while_it_runs(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[Servable] = []
+    load = Servable.load
+    monkeypatch.setattr(Servable, "load", lambda servable, warm_up: (loads.append(servable), load(servable, warm_up)))
+    server = make(tiny_folder)
+    server.load()
+    server.load()
+    with server:
+        with pytest.raises(ServingError, match=r"runs already; stop\(\) it first") as caught:
+            server.load()
+        assert caught.value.code == "FAILED_PRECONDITION"
+        assert [servable.status.state for servable in loads] == ["AVAILABLE"]
+        assert httpx.get(f"{server.rest_url}/v1/models/tiny").status_code == 200
+    server.load()
+    assert [servable.status.state for servable in loads] == ["END", "AVAILABLE"]
+    server.stop()
+    assert [servable.status.state for servable in loads] == ["END", "END"]
 
 
 def test_two_servers_beside_each_other(tiny_folder: Path) -> None:
@@ -171,133 +183,6 @@ def test_many_requests_at_once_get_their_own_answers(server: Server) -> None:
 
         with ThreadPoolExecutor(8) as pool:
             assert all(pool.map(ask, range(120)))
-
-
-class Held:
-    """Calls of models that wait inside a `with` block until they are let go."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.entered, self.leave, self.calls = threading.Semaphore(0), threading.Event(), []
-        predict = Servable.predict
-
-        def slow(servable: Servable, signature_name: str, *arguments: Any) -> dict[str, np.ndarray]:
-            self.calls.append(signature_name)
-            self.entered.release()
-            self.leave.wait(30)
-            return predict(servable, signature_name, *arguments)
-
-        monkeypatch.setattr(Servable, "predict", slow)
-
-    def __enter__(self) -> Held:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.leave.set()
-
-    def wait_for(self, calls: int) -> None:
-        for _ in range(calls):
-            assert self.entered.acquire(timeout=30)
-
-
-def in_progress(server: Server) -> float:
-    text = httpx.get(f"{server.rest_url}/monitoring/prometheus/metrics").text
-    return float(re.search(r"^tfxlm_requests_in_progress (\S+)$", text, re.M)[1])
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("batching", [None, BatchingParameters(num_batch_threads=1)])
-def test_a_full_queue_says_so_and_status_still_answers(
-    tiny_folder: Path, batching: BatchingParameters | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with (
-        make(tiny_folder, num_threads=1, max_queued=1, batching=batching) as server,
-        ThreadPoolExecutor(2) as pool,
-        Client(rest=server.rest_url, **ONCE) as over_rest,
-        Client(grpc=server.grpc_address, **ONCE) as over_grpc,
-        Held(monkeypatch) as held,
-    ):
-        url, body = f"{server.rest_url}/v1/models/tiny:predict", json.dumps({"inputs": CLASSIFY})
-        first = pool.submit(httpx.post, url, content=body, timeout=60)
-        held.wait_for(1)
-        second = pool.submit(httpx.post, url, content=body, timeout=60)
-        wait_until(lambda: in_progress(server) == 2)
-        answer = httpx.post(url, content=body)
-        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
-        assert answer.json() == {"error": "The server is busy: 1 requests are waiting already. Try again later."}
-        for client in (over_rest, over_grpc):
-            with pytest.raises(ServingError, match="1 requests are waiting already") as caught:
-                client.predict("tiny", CLASSIFY)
-            assert caught.value.code == "RESOURCE_EXHAUSTED"
-            assert client.status("tiny")[0].state == "AVAILABLE"
-        held.leave.set()
-        assert [it.result(30).status_code for it in (first, second)] == [200, 200]
-
-
-@pytest.mark.parametrize("batching", [None, BatchingParameters(num_batch_threads=1)])
-def test_what_nobody_waits_for_any_more_is_not_run(
-    tiny_folder: Path, batching: BatchingParameters | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with (
-        make(tiny_folder, num_threads=1, batching=batching) as server,
-        ThreadPoolExecutor(1) as pool,
-        Client(rest=server.rest_url) as over_rest,
-        Client(grpc=server.grpc_address) as over_grpc,
-        Held(monkeypatch) as held,
-    ):
-        for client in (over_rest, over_grpc):
-            client.metadata("tiny")
-        first = pool.submit(over_rest.predict, "tiny", CLASSIFY, timeout=60)
-        held.wait_for(1)
-        for client in (over_rest, over_grpc):
-            with pytest.raises(ServingError, match=r"not answer(ed)? within") as caught:
-                client.predict("tiny", {"x": [1.0]}, signature_name="half_plus_three", timeout=0.2)
-            assert caught.value.code == "DEADLINE_EXCEEDED"
-        wait_until(lambda: in_progress(server) == 1)
-        held.leave.set()
-        assert first.result(30)["scores"].shape == (2, 3)
-        over_rest.predict("tiny", CLASSIFY)
-        assert held.calls == ["serving_default", "serving_default"]
-
-
-def test_a_request_has_its_time(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with make(tiny_folder, request_timeout_seconds=0.2) as server, Held(monkeypatch) as held:
-        answer = httpx.post(f"{server.rest_url}/v1/models/tiny:predict", json={"inputs": CLASSIFY})
-        assert answer.status_code == 504
-        assert re.fullmatch(r"The request was not answered within its 0\.\d+ seconds\.", answer.json()["error"])
-        with grpc.insecure_channel(server.grpc_address) as channel, pytest.raises(grpc.RpcError) as caught:
-            request = messages.PredictRequest()
-            request.model_spec.name = "tiny"
-            request.model_spec.signature_name = "upper"
-            request.inputs["text"].CopyFrom(messages.TensorProto(dtype=7, string_val=[b"a"]))
-            request.inputs["text"].tensor_shape.dim.add(size=1)
-            channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(request.SerializeToString())
-        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        host, port = server.rest_url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=30) as connection:  # a body that never comes whole
-            connection.sendall(b"POST /v1/models/tiny:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-            assert connection.recv(100).startswith(b"HTTP/1.1 504")
-        held.leave.set()
-
-
-def test_requests_together_hold_so_many_bytes(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = json.dumps({"inputs": CLASSIFY}).encode()
-    with (
-        make(tiny_folder, max_request_bytes=len(body), num_threads=1) as server,
-        ThreadPoolExecutor(8) as pool,
-        Held(monkeypatch) as held,
-    ):
-        url = f"{server.rest_url}/v1/models/tiny:predict"
-        posts = [pool.submit(httpx.post, url, content=body, timeout=60) for _ in range(8)]
-        wait_until(lambda: in_progress(server) == 8)
-        wait_until(lambda: httpx.post(url, content=body).status_code == 429)
-        held.leave.set()
-        assert {post.result(30).status_code for post in posts} == {200}
 
 
 @pytest.mark.parametrize("batching", [None, BatchingParameters(num_batch_threads=2)])

@@ -19,12 +19,13 @@ from tfxlm.serve import Server, SSLConfig, read_ssl_config
 
 @dataclass(frozen=True)
 class Served:
-    """A server that wants certificates, and those of a client."""
+    """A server that wants certificates, those of a client, and one of somebody else's authority, with its key."""
 
     server: Server
     root: Path
     certificate: Path
     key: Path
+    stranger: Path
 
 
 def pem(blobs: Any) -> str:
@@ -46,10 +47,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (folder / "client.pem").write_text(pem(clients.cert_chain_pems))
     (folder / "client.key").write_text(pem([clients.private_key_pem]))
     authority.cert_pem.write_to_path(folder / "root.pem")
+    stranger = trustme.CA().issue_cert("client@example.org")
+    stranger.private_key_and_cert_chain_pem.write_to_path(folder / "stranger.pem")
     model = save_plus_model(folder / "plus" / "1", 1).parent
     config = read_ssl_config(folder / "ssl.config")
     with Server({"plus": model}, rest_port=0, grpc_port=0, ssl_config=config) as server:
-        yield Served(server, folder / "root.pem", folder / "client.pem", folder / "client.key")
+        yield Served(server, folder / "root.pem", folder / "client.pem", folder / "client.key", folder / "stranger.pem")
 
 
 @pytest.mark.parametrize("interface", ["rest", "grpc"])
@@ -58,17 +61,20 @@ def test_clients_with_a_certificate_only(served: Served, interface: str) -> None
     assert server.rest_url.startswith("https://127.0.0.1:")
     address = {"rest": server.rest_url} if interface == "rest" else {"grpc": server.grpc_address}
     tls = Tls(root_certificates=served.root, client_certificate=served.certificate, client_key=served.key)
-    with Client(**address, tls=tls, retry=None, timeout=20) as client:
-        assert client.predict("plus", {"x": [1.0]})["y"].tolist() == [2]
     for other in (
         Tls(root_certificates=served.root),
+        Tls(root_certificates=served.root, client_certificate=served.stranger, client_key=served.stranger),
         Tls(client_certificate=served.certificate, client_key=served.key),
     ):
         with (
             Client(**address, tls=other, retry=None, timeout=20) as client,
-            pytest.raises(ServingError, match="could not be reached"),
+            pytest.raises(ServingError, match="could not be reached") as caught,
         ):
             client.predict("plus", {"x": [1.0]})
+        assert caught.value.code == "UNAVAILABLE"
+        # It was the certificate, not the server.
+        with Client(**address, tls=tls, retry=None, timeout=20) as client:
+            assert client.predict("plus", {"x": [1.0]})["y"].tolist() == [2]
 
 
 def test_a_key_of_another_certificate() -> None:
@@ -77,4 +83,5 @@ def test_a_key_of_another_certificate() -> None:
     with pytest.raises(InputError, match=r"cannot be used \(.*\)\. Give a key and its own certificate, without a pass"):
         SSLConfig(pem([one.private_key_pem]), pem(two.cert_chain_pems))
     config = SSLConfig(pem([one.private_key_pem]), pem(one.cert_chain_pems))
-    assert "PRIVATE" not in repr(config)
+    assert "PRIVATE" in config.server_key
+    assert repr(config) == "SSLConfig(client_verify=False)"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
+import weakref
 
 import pytest
 
@@ -50,6 +53,60 @@ def test_what_is_cancelled_before_its_turn_never_runs_and_a_late_result_is_undon
         pool.close()
 
     asyncio.run(scenario())
+
+
+def test_what_is_cancelled_is_forgotten_at_once_with_all_it_holds() -> None:
+    class Body:
+        pass
+
+    async def scenario() -> None:
+        pool = WorkerPool(1)
+        started, leave = threading.Event(), threading.Event()
+        running = asyncio.create_task(pool.run(lambda: (started.set(), leave.wait(30))))
+        while not started.is_set():
+            await asyncio.sleep(0.01)
+        body = Body()
+        held = weakref.ref(body)
+        waiting = asyncio.create_task(pool.run(print, body))
+        await asyncio.sleep(0)
+        assert pool.waiting == 1
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert waiting.cancelled()
+        assert pool.waiting == 0
+        del body, waiting
+        gc.collect()
+        assert held() is None
+        leave.set()
+        await running
+        pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_error_holds_nothing_of_what_was_run() -> None:
+    class Body:
+        pass
+
+    def fail(body: Body) -> None:
+        raise ValueError
+
+    async def scenario() -> None:
+        pool = WorkerPool(1)
+        body = Body()
+        held = weakref.ref(body)
+        with contextlib.suppress(ValueError):
+            await pool.run(fail, body)
+        del body
+        await pool.run(gc.isenabled)  # the thread has let go of it
+        assert held() is None
+        pool.close()
+
+    gc.disable()
+    try:
+        asyncio.run(scenario())
+    finally:
+        gc.enable()
 
 
 def test_a_closed_pool_is_unavailable() -> None:

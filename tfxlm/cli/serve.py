@@ -65,9 +65,7 @@ def serve(
     ] = None,
     max_queued: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", help="Requests that may wait; more are told to come again (429).", show_default="256"
-        ),
+        typer.Option(metavar="N", help="Requests that may wait; more are told to come again (429).", show_default="64"),
     ] = None,
     drain_seconds: Annotated[
         float | None,

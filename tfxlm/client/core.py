@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from tfxlm.client.calls import Call, GetMetadata, ModelRef
+from tfxlm.client.calls import Call, GetMetadata, ModelRef, Predict
 from tfxlm.client.metadata import ModelMetadata
 from tfxlm.client.retries import NO_RETRY, Deadline, Retry, checked_timeout
 from tfxlm.client.steps import Pause, Send, Steps
 from tfxlm.client.transport import AsyncTransport, Transport
 from tfxlm.errors import InputError, ServingError
 
-Result = TypeVar("Result")
 Link = TypeVar("Link", bound=Transport | AsyncTransport)
 
 
@@ -72,15 +71,23 @@ class Core(Generic[Link]):
                     raise
         return (yield Send(last, call, deadline))
 
-    def _fitted(self, ref: ModelRef, fit: Callable[[ModelMetadata], Result], deadline: Deadline) -> Steps[Result]:
-        """Fits something to a model's signatures, which are asked for again before it is refused: it may be newer."""
-        if ref in self._metadata:
+    def _predict(self, ref: ModelRef, fit: Callable[[ModelMetadata], Predict], deadline: Deadline) -> Steps[Any]:
+        """Makes a call that fits a model's signatures, which are asked for once.
+
+        Before a refusal, by them or by the server, they are asked for again: the model may be newer.
+        """
+        known, failure = self._metadata.get(ref), None
+        if known is not None:
             try:
-                return fit(self._metadata[ref])
-            except InputError:
-                pass
-        self._metadata[ref] = yield from self._ask(GetMetadata(ref), deadline)
-        return fit(self._metadata[ref])
+                return (yield from self._ask(fit(known), deadline))
+            except (InputError, ServingError) as error:
+                if isinstance(error, ServingError) and error.code != "INVALID_ARGUMENT":
+                    raise
+                failure = error
+        found = self._metadata[ref] = yield from self._ask(GetMetadata(ref), deadline)
+        if failure is not None and found == known:
+            raise failure
+        return (yield from self._ask(fit(found), deadline))
 
 
 def model_ref(model: str, version: int | None, label: str | None) -> ModelRef:

@@ -39,7 +39,7 @@ def _describe(
 ) -> descriptor_pb2.FileDescriptorProto:
     """Builds the file descriptor of one package."""
     file = descriptor_pb2.FileDescriptorProto(
-        name=f"tfxlm/client/{package}.proto", package=package, syntax="proto3", dependency=dependencies
+        name=f"tfxlm/{package}.proto", package=package, syntax="proto3", dependency=dependencies
     )
     described: dict[str, descriptor_pb2.DescriptorProto] = {}
     for name, fields in messages.items():

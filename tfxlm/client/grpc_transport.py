@@ -79,7 +79,8 @@ class _Grpc:
         pushback = _pushback_seconds(error)
         if code == "UNAVAILABLE" and pushback is None:
             return unreachable(self.address, details)
-        transient = code == "UNAVAILABLE" or (code == "RESOURCE_EXHAUSTED" and _TOO_LARGE not in details)
+        # What gRPC says of a call that no server has looked at in time; our own cancelling raises no such error.
+        transient = code in ("UNAVAILABLE", "CANCELLED") or (code == "RESOURCE_EXHAUSTED" and _TOO_LARGE not in details)
         return ServingError(
             details or f"gRPC status {code}",
             code,

@@ -68,10 +68,11 @@ class ServingOperations(Core[Link]):
             ServingError: the server answered with an error (its `code` is the canonical name) or was not reached.
         """
         ref, deadline = model_ref(model, version, label), self._deadline(timeout)
-        signature, arrays = yield from self._fitted(
-            ref, lambda metadata: cast_inputs(metadata, signature_name, inputs), deadline
-        )
-        outputs = yield from self._ask(Predict(ref, signature_name, signature, arrays), deadline)
+
+        def fit(metadata: ModelMetadata) -> Predict:
+            return Predict(ref, signature_name, *cast_inputs(metadata, signature_name, inputs))
+
+        outputs = yield from self._predict(ref, fit, deadline)
         return {name: decode_text(array, name) for name, array in outputs.items()}
 
     @Operation

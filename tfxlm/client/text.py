@@ -345,14 +345,12 @@ class TextOperations(Core[Link]):
                 metadata: ModelMetadata,
                 tensors: Mapping[str, Any] = tensors,
                 part_codes: Mapping[str, Sequence[str] | None] = part_codes,
-            ) -> Any:
+            ) -> Predict:
                 name, signature = task.find(metadata)
                 inputs = {**tensors, **language_inputs(model, signature, part_codes, is_settled)}
-                return name, *cast_inputs(metadata, name, inputs)
+                return Predict(ref, name, *cast_inputs(metadata, name, inputs))
 
-            deadline = self._deadline(request.timeout)
-            name, signature, arrays = yield from self._fitted(ref, fit, deadline)
-            outputs = yield from self._ask(Predict(ref, name, signature, arrays), deadline)
+            outputs = yield from self._predict(ref, fit, self._deadline(request.timeout))
             found.extend(read({name: decode_text(array, name) for name, array in outputs.items()}, sent))
         return found
 

@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 
 from tfxlm.errors import ServingError
+
+# How long nothing comes before a server that stops takes it that nothing is on its way.
+_QUIET_SECONDS, _QUIET_TURNS = 0.05, 5
 
 
 class Place:
@@ -33,6 +37,11 @@ class Gate:
         max_requests: requests inside at the same time, those that wait among them.
         max_waiting: how many of them wait, for the message.
         max_bytes: what they may hold together.
+
+    Attributes:
+        inside: requests that have a place.
+        held: bytes that they hold.
+        come: requests that ever came, refused or not.
     """
 
     def __init__(self, max_requests: int, max_waiting: int, max_bytes: int) -> None:
@@ -40,6 +49,7 @@ class Gate:
         self.max_bytes = max_bytes
         self.inside = 0
         self.held = 0
+        self.come = 0
 
     def refusal(self, what: str) -> ServingError:
         """Makes the error of a server that has enough to do."""
@@ -52,6 +62,7 @@ class Gate:
         Raises:
             ServingError: there is none (`RESOURCE_EXHAUSTED`).
         """
+        self.come += 1
         if self.inside >= self._max_requests:
             raise self.refusal(f"{self._max_waiting} requests")
         place = Place(self)
@@ -61,6 +72,16 @@ class Gate:
         finally:
             self.inside -= 1
             self.held -= place.held
+
+    async def settled(self, seconds: float) -> None:
+        """Waits until no more requests come: those that were sent have been received. So many seconds at most."""
+        end = time.monotonic() + seconds
+        come = -1
+        while self.come > come and time.monotonic() < end:
+            come = self.come
+            # Several turns of the event loop, each of which takes in one call of gRPC.
+            for _ in range(_QUIET_TURNS):
+                await asyncio.sleep(_QUIET_SECONDS / _QUIET_TURNS)
 
 
 @contextlib.asynccontextmanager

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfxlm.errors import ServingError
-from tfxlm.serve.admission import Gate, Place, time_limit
-from tfxlm.serve.batching import Batcher
+from tfxlm.serve.admission import Gate, time_limit
+from tfxlm.serve.batching import Answers, Batcher
 from tfxlm.serve.batching_parameters import BatchingParameters
 from tfxlm.serve.calls import Call, Prepared
 from tfxlm.serve.metrics import Metrics
@@ -25,6 +27,9 @@ Prepare = Callable[[contextlib.ExitStack, bytes], Prepared]
 _LARGEST_REQUESTS = 8
 
 _SMALL_BYTES = 8 * 1024
+
+# Bodies that are decompressed at the same time, each of which may be as large as a request.
+_INFLATING_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,14 @@ class Answering:
         )
         metrics.watch(lambda: self.gate.inside)
         self._workers = WorkerPool(limits.num_threads)
+        # Of its own, so that no request waits in the same queue twice.
+        self.inflating = WorkerPool(_INFLATING_THREADS, "tfxlm-serve-inflate")
         self._batcher = None if batching is None else Batcher(batching, self._predict, metrics.count_batch)
 
-    async def answer(self, place: Place, prepare: Prepare, body: bytes, seconds: float) -> bytes:
+    async def answer(self, prepare: Prepare, body: bytes, seconds: float) -> bytes:
         """Answers a request that has a place.
 
         Args:
-            place: its place.
             prepare: reads it; what its `finish` makes are the bytes of the answer.
             body: the request.
             seconds: how long it may take from now on.
@@ -82,14 +88,14 @@ class Answering:
         """
         async with time_limit(seconds):
             if self._batcher is None:
-                return await self._workers.run(self._answer_at_once, prepare, body)
+                return await self._answer_alone(prepare, body)
             # What is small is read and written right here, in less time than a thread takes to be woken.
             if len(body) <= _SMALL_BYTES:
                 prepared, stack = self._prepare(prepare, body)
             else:
                 prepared, stack = await self._workers.run(self._prepare, prepare, body, undo=_closed)
             with stack:
-                outputs = await asyncio.gather(*(self._joined(self._batcher, call) for call in prepared.calls))
+                outputs = await _answer_together(self._batcher, prepared.calls)
                 if sum(array.nbytes for output in outputs for array in output.values()) <= _SMALL_BYTES:
                     return prepared.finish(outputs)
                 return await self._workers.run(prepared.finish, outputs)
@@ -97,6 +103,7 @@ class Answering:
     def close(self) -> None:
         """Drops what waits."""
         self._workers.close()
+        self.inflating.close()
         if self._batcher is not None:
             self._batcher.close()
 
@@ -105,15 +112,21 @@ class Answering:
             prepared = prepare(stack, body)
             return prepared, stack.pop_all()
 
-    def _answer_at_once(self, prepare: Prepare, body: bytes) -> bytes:
-        with contextlib.ExitStack() as stack:
-            prepared = prepare(stack, body)
-            return prepared.finish(
-                [self._predict(call.servable, call.signature_name, call.inputs) for call in prepared.calls]
-            )
+    async def _answer_alone(self, prepare: Prepare, body: bytes) -> bytes:
+        gone = threading.Event()
+        try:
+            return await self._workers.run(self._answer_at_once, prepare, body, gone)
+        finally:
+            gone.set()
 
-    async def _joined(self, batcher: Batcher, call: Call) -> Mapping[str, np.ndarray]:
-        return await asyncio.wrap_future(batcher.submit(call.servable, call.signature_name, call.inputs))
+    def _answer_at_once(self, prepare: Prepare, body: bytes, gone: threading.Event) -> bytes:
+        with contextlib.ExitStack() as stack:
+            prepared, outputs = prepare(stack, body), []
+            for call in prepared.calls:
+                if gone.is_set():  # in the middle of several
+                    raise ServingError("Nobody waits for this answer any more.", "CANCELLED")
+                outputs.append(self._predict(call.servable, call.signature_name, call.inputs))
+            return prepared.finish(outputs)
 
     def _predict(
         self, servable: Servable, signature_name: str, inputs: Mapping[str, np.ndarray]
@@ -123,6 +136,18 @@ class Answering:
             return servable.predict(signature_name, inputs)
         finally:
             self.metrics.time_graph(servable.name, time.perf_counter() - start)
+
+
+async def _answer_together(batcher: Batcher, calls: Sequence[Call]) -> list[Answers]:
+    """Answers calls; where one fails, or nobody waits any more, the others leave their queues."""
+    futures: list[Future[Answers]] = []
+    try:
+        for call in calls:
+            futures.append(batcher.submit(call.servable, call.signature_name, call.inputs))
+        return await asyncio.gather(*map(asyncio.wrap_future, futures))
+    finally:
+        for future in futures:
+            future.cancel()
 
 
 def _closed(result: tuple[Prepared, contextlib.ExitStack]) -> None:

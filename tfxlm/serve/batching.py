@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,10 @@ class _Batch:
         self.tasks.append(task)
         self.rows += task.rows
 
+    def drop(self, task: _Task) -> None:
+        self.tasks.remove(task)
+        self.rows -= task.rows
+
 
 class Batcher:
     """Joins requests and answers them in threads of its own.
@@ -77,7 +82,7 @@ class Batcher:
             threading.Thread(target=self._work, name=f"tfxlm-serve-batch-{number}", daemon=True).start()
 
     def submit(self, servable: Servable, signature_name: str, inputs: Mapping[str, np.ndarray]) -> "Future[Answers]":
-        """Queues a request; one whose future is cancelled before its turn is never run.
+        """Queues a request; one whose future is cancelled before its turn leaves the queue at once, and is never run.
 
         Raises:
             ServingError: too many batches wait already (`RESOURCE_EXHAUSTED`), or the server stops (`UNAVAILABLE`).
@@ -102,7 +107,14 @@ class Batcher:
                 queue.append(_Batch(time.monotonic()))
             queue[-1].add(task)
             self._condition.notify()
+        task.future.add_done_callback(partial(self._drop, key, task))
         return task.future
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their turn."""
+        with self._condition:
+            return sum(len(batch.tasks) for queue in self._queues.values() for batch in queue)
 
     def close(self) -> None:
         """Takes no more requests; what waits is still answered, and the threads end then."""
@@ -110,9 +122,25 @@ class Batcher:
             self._closed = True
             self._condition.notify_all()
 
+    def _drop(self, key: _Key, task: _Task, future: "Future[Answers]") -> None:
+        """Takes a request that was cancelled out of its queue, so that its place is another's."""
+        if not future.cancelled():
+            return
+        with self._condition:
+            queue = self._queues.get(key, deque())
+            batch = next((batch for batch in queue if task in batch.tasks), None)
+            if batch is None:
+                return  # its turn has come meanwhile
+            batch.drop(task)
+            if not batch.tasks:
+                queue.remove(batch)
+            if not queue:
+                del self._queues[key]
+
     def _work(self) -> None:
         while (work := self._next()) is not None:
             self._run(*work)
+            del work  # what it holds goes before the next wait
 
     def _next(self) -> tuple[_Key, _Batch] | None:
         """Waits for a batch that is full or has waited long enough; each signature has its turn."""
@@ -138,33 +166,41 @@ class Batcher:
             return
         for task in tasks:
             try:
-                task.future.set_result(self._answers(key, [task])[0])
+                task.future.set_result(self._answer(key, task))
             except BaseException as error:  # it is the request's, whatever it is
                 task.future.set_exception(error)
 
     def _run_together(self, key: _Key, tasks: list[_Task]) -> bool:
+        if key.signature_name in key.servable.unjoinable:  # since they came
+            return False
         try:
-            answers = self._answers(key, tasks)
+            _, answers = self._joined(key, tasks)
         except Exception:  # one of the requests is at fault, perhaps: each will say so on its own
             return False
-        for task, answer in zip(tasks, answers, strict=True):
+        for task, answer in zip(tasks, answers, strict=False):  # there are none where they cannot be taken apart
             task.future.set_result(answer)
-        return True
+        return bool(answers)
 
-    def _answers(self, key: _Key, tasks: list[_Task]) -> list[Answers]:
+    def _answer(self, key: _Key, task: _Task) -> Answers:
+        """Answers one request."""
+        if key.alone is None and key.signature_name not in key.servable.unjoinable:
+            outputs, answers = self._joined(key, [task])
+            if answers:
+                return answers[0]
+            if self._parameters.rows_to_run(task.rows) == task.rows:
+                return outputs  # no copies of its rows were among them
+        return self._predict(key.servable, key.signature_name, task.inputs)
+
+    def _joined(self, key: _Key, tasks: list[_Task]) -> tuple[Answers, list[Answers]]:
+        """Asks the model for several requests; returns its answer, and each one's part unless it has none."""
         servable, signature_name = key.servable, key.signature_name
-        if key.alone is not None:
-            return [self._predict(servable, signature_name, tasks[0].inputs)]
         sizes = [task.rows for task in tasks]
         rows = self._parameters.rows_to_run(sum(sizes))
         self._observe(servable.name, sum(sizes))
         outputs = self._predict(servable, signature_name, join([task.inputs for task in tasks], rows))
         answers = split(outputs, sizes, rows)
-        if answers is not None:
-            return answers
-        # Nothing in the signature said so.
-        servable.unjoinable.add(signature_name)
-        _LOG.warning("%s: answers of %r are not one for each row; its requests go alone", servable, signature_name)
-        if len(tasks) > 1:
-            raise ServingError("These requests cannot be joined.", "INTERNAL")
-        return [self._predict(servable, signature_name, tasks[0].inputs)]
+        if answers is None:
+            # Nothing in the signature said so.
+            servable.unjoinable.add(signature_name)
+            _LOG.warning("%s: answers of %r are not one for each row; its requests go alone", servable, signature_name)
+        return outputs, answers or []

@@ -1,7 +1,8 @@
 """Request bodies: read in pieces, never more than the limit."""
 
+import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -12,13 +13,19 @@ class TooLargeError(InputError):
     """A request body is larger than the server accepts."""
 
 
-async def read_body(request: Request, max_bytes: int, hold: Callable[[int], None] = lambda size: None) -> bytes:
+async def read_body(
+    request: Request,
+    max_bytes: int,
+    hold: Callable[[int], None] = lambda size: None,
+    in_thread: Callable[..., Awaitable[bytes]] = asyncio.to_thread,
+) -> bytes:
     """Reads a body, compressed with gzip or not.
 
     Args:
         request: the request.
         max_bytes: largest body to accept, also after decompression.
         hold: is told the size of what comes, before it is kept, and may refuse it.
+        in_thread: runs a function beside the event loop: a small body may take long to decompress.
 
     Raises:
         TooLargeError: the body is, or says it is, larger; nothing beyond the limit is read.
@@ -38,7 +45,7 @@ async def read_body(request: Request, max_bytes: int, hold: Callable[[int], None
         raise InputError("The client went away before its request was complete.") from None
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding == "gzip":
-        inflated = _decompress(bytes(body), max_bytes)
+        inflated = await in_thread(_decompress, bytes(body), max_bytes)
         hold(len(inflated))
         return inflated
     if encoding != "identity":
@@ -56,6 +63,8 @@ def _decompress(body: bytes, max_bytes: int) -> bytes:
         raise _too_large(max_bytes)
     if not inflater.eof:
         raise InputError("The request body says it is gzip, but it is cut off.")
+    if inflater.unused_data:
+        raise InputError("The request body says it is gzip, but something stands behind its end; send one member.")
     return inflated
 
 

@@ -121,7 +121,7 @@ async def _answered(answering: Answering, name: str, message: bytes, context: gr
     try:
         with answering.gate.entered() as place:
             place.hold(len(message))
-            return await answering.answer(place, read, message, seconds)
+            return await answering.answer(read, message, seconds)
     except Exception as error:
         failure = serving_error(error)
         raise failure from error

@@ -20,6 +20,14 @@ _KEEP_ALIVE_SECONDS = 75
 # How many connections may wait to be accepted.
 _BACKLOG = 2048
 
+# Connections at the same time, below the number of files that systems allow a process; what comes then gets 503. Each
+# has one request at a time, so that so many wait for the event loop at most.
+_MAX_CONNECTIONS = 900
+
+# How long a call may wait until the event loop takes it in: one in each of its turns. Nothing here counts or refuses
+# what is not in yet; gRPC itself gives up what waits longer, with the status CANCELLED.
+_MAX_WAIT_SECONDS = 2
+
 
 class Listener(Protocol):
     """One port."""
@@ -55,6 +63,7 @@ class RestListener:
             ws="none",
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            limit_concurrency=_MAX_CONNECTIONS,
         )
         config.load()
         # uvicorn makes a context of files only; ours is made of text.
@@ -116,6 +125,7 @@ class GrpcListener:
             options=(
                 ("grpc.max_receive_message_length", self._max_request_bytes),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.server_max_unrequested_time_in_server", _MAX_WAIT_SECONDS),
                 # Without this a second server on the same port would share it silently.
                 ("grpc.so_reuseport", 0),
             ),

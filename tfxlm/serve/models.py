@@ -66,6 +66,7 @@ class ModelManager:
         self._reported: dict[str, str] = {}
         self._lock = threading.Lock()  # for the tables, never held while something is loaded
         self._change = threading.Lock()  # one change at a time
+        self._closed = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,8 +78,9 @@ class ModelManager:
 
         Raises:
             ExportError: a folder, version or SavedModel is missing or corrupt, or a label names none that is served.
+            ServingError: everything was unloaded before (`UNAVAILABLE`).
         """
-        with self._change:
+        with self._changing():
             problems = self._update()
         if problems:
             self.unload_all()
@@ -110,10 +112,11 @@ class ModelManager:
             What failed.
 
         Raises:
-            ServingError: a model is in no folder that this server was given; nothing changes then.
+            ServingError: a model is in no folder that this server was given (`PERMISSION_DENIED`), or everything was
+                unloaded for good (`UNAVAILABLE`); nothing changes then.
         """
         self.check_folders(models or {})
-        with self._change:
+        with self._changing():
             if models is not None:
                 self._models = dict(models)
             problems = {what: str(error) for what, error in self._update().items()}
@@ -124,24 +127,39 @@ class ModelManager:
             return tuple(problems.values())
 
     def unload_all(self, seconds: float | None = None) -> None:
-        """Unloads every version.
+        """Unloads every version, for good: nothing is loaded from now on.
 
         Args:
-            seconds: how long to wait for requests in progress, and for versions that are being loaded; None for no
-                limit.
+            seconds: how long to wait for requests in progress, and for a version that is being loaded; who loads it
+                unloads everything in the end. None for no limit.
         """
         end = None if seconds is None else time.monotonic() + seconds
-        if not self._change.acquire(timeout=-1 if seconds is None else seconds):
-            return  # a version is being loaded; who ends the process ends that too
-        try:
-            with self._lock:
-                servables = [servable for versions in self._servables.values() for servable in versions.values()]
-                self._servables.clear()
-                self._labels.clear()
-            for servable in servables:
-                servable.unload(None if end is None else max(0, end - time.monotonic()))
-        finally:
-            self._change.release()
+        self._closed = True
+        if self._change.acquire(timeout=-1 if seconds is None else seconds):
+            try:
+                self._drop_all(end)
+            finally:
+                self._change.release()
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Makes a change, one at a time, as long as there may be changes."""
+        with self._change:
+            if self._closed:
+                raise ServingError("The models of this server were unloaded; make a new one.", "UNAVAILABLE")
+            try:
+                yield
+            finally:
+                if self._closed:  # meanwhile, by who did not wait
+                    self._drop_all(time.monotonic())
+
+    def _drop_all(self, end: float | None) -> None:
+        with self._lock:
+            servables = [servable for versions in self._servables.values() for servable in versions.values()]
+            self._servables.clear()
+            self._labels.clear()
+        for servable in servables:
+            servable.unload(None if end is None else max(0, end - time.monotonic()))
 
     @property
     def is_ready(self) -> bool:
@@ -154,6 +172,20 @@ class ModelManager:
         place = path.resolve()
         return any(place.is_relative_to(root) for root in self._allowed)
 
+    def _link_out(self, folder: Path) -> Path | None:
+        """Finds a link below a folder, or below what its links lead to, that leads to where nothing may be loaded."""
+        seen: set[Path] = set()
+        for place, folders, files in os.walk(folder, followlinks=True):
+            for entry in (*folders, *files):
+                path = Path(place, entry)
+                if path.is_symlink() and not self._is_allowed(path):
+                    return path
+            # Links may lead in circles.
+            new = {name: Path(place, name).resolve() for name in folders}
+            folders[:] = [name for name, real in new.items() if real not in seen]
+            seen.update(new.values())
+        return None
+
     def find(self, model: ModelRef) -> Servable:
         """Finds the version that should answer: the one asked for, else the newest available.
 
@@ -161,10 +193,12 @@ class ModelManager:
             ServingError: no such model or version, or none that is available (`NOT_FOUND`, `UNAVAILABLE`), or no such
                 version label (`INVALID_ARGUMENT`).
         """
-        candidates = self._versions(model)
-        available = [servable for servable in candidates if servable.status.state == "AVAILABLE"]
-        if available:
-            return max(available, key=lambda servable: servable.version)
+        # Twice: the first look may see the old version after it went and the new one before it came.
+        for _ in range(2):
+            candidates = self._versions(model)
+            available = [servable for servable in candidates if servable.status.state == "AVAILABLE"]
+            if available:
+                return max(available, key=lambda servable: servable.version)
         states = ", ".join(f"version {it.version} is {it.status.state}" for it in candidates)
         coming = any(servable.status.state in ("START", "LOADING") for servable in candidates)
         gone = model.version is not None and not coming
@@ -228,7 +262,8 @@ class ModelManager:
         """Brings what is loaded in line with models and folders; returns what failed, by what it was."""
         problems: dict[str, ExportError] = {}
         for name, model in self._models.items():
-            problems |= self._update_model(name, model)
+            if not self._closed:
+                problems |= self._update_model(name, model)
         with self._lock:
             dropped = [self._servables.pop(name) for name in set(self._servables) - set(self._models)]
             self._labels = {name: labels for name, labels in self._labels.items() if name in self._models}
@@ -255,12 +290,14 @@ class ModelManager:
         if missing or not wanted:
             problems[name] = _no_version(path, missing)
         for version in sorted(wanted):
+            if self._closed:
+                return problems
             problem = self._load_version(name, version, folders[version])
             if problem is not None:
                 problems[f"{name} {version}"] = problem
         self._assign_labels(name, model, versions, problems)
         # The old ones stay until there is one in their place.
-        if not wanted or any(versions[version].status.state == "AVAILABLE" for version in wanted):
+        if not wanted or any(_is_available(versions, version) for version in wanted):
             _unload(servable for version, servable in sorted(versions.items()) if version not in wanted)
         with self._lock:
             for version in sorted(version for version in versions if version not in folders)[:-_REMEMBERED]:
@@ -272,6 +309,12 @@ class ModelManager:
         current = self._servables[name].get(version)
         if current is not None and current.status.state == "AVAILABLE":
             return None
+        stray = self._link_out(folder)
+        if stray is not None:
+            return ExportError(
+                f"Version {version} of model {name!r}, {folder}, holds a link out of the folders that this server was "
+                f"given: {stray}. Put the file itself there, or start the server with a model root that holds it."
+            )
         likeness = _likeness(folder)
         if current is not None and folder in self._failed and self._failed[folder][0] == likeness:
             return self._failed[folder][1]
@@ -294,7 +337,7 @@ class ModelManager:
         """Gives labels to versions that are available; one whose version is not stays where it was."""
         labels = {label: version for label, version in self._labels.get(name, {}).items() if label in model.labels}
         for label, version in model.labels.items():
-            if version in versions and versions[version].status.state == "AVAILABLE":
+            if _is_available(versions, version):
                 labels[label] = version
             else:
                 problems[f"{name} {label}"] = ExportError(
@@ -303,6 +346,10 @@ class ModelManager:
                 )
         with self._lock:
             self._labels[name] = labels
+
+
+def _is_available(versions: Mapping[int, Servable], version: int) -> bool:
+    return version in versions and versions[version].status.state == "AVAILABLE"
 
 
 def _unload(servables: Iterable[Servable]) -> None:

@@ -36,7 +36,8 @@ class Repeated:
             try:
                 self._function()
             except Exception:  # a disk that is full or away now may be well the next time
-                _LOG.exception("a periodic check failed")
+                if not self._stop.is_set():  # the models may be unloaded then
+                    _LOG.exception("a periodic check failed")
 
     def __enter__(self) -> Self:
         if self._seconds:

@@ -166,9 +166,9 @@ async def _answered(answering: Answering, verb: str, reader: Reader, request: Re
     async def answer() -> bytes:
         with answering.gate.entered() as place:
             async with time_limit(limits.seconds):
-                body = await read_body(request, limits.max_request_bytes, place.hold)
+                body = await read_body(request, limits.max_request_bytes, place.hold, answering.inflating.run)
             left = limits.seconds - (time.perf_counter() - start)
-            return await _while_there(request, answering.answer(place, read, body, left))
+            return await _while_there(request, answering.answer(read, body, left))
 
     try:
         return _json(200, await answer())

@@ -25,7 +25,8 @@ from tfxlm.serve.ssl_config import SSLConfig
 from tfxlm.serve.workers import WorkerPool
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
-MAX_QUEUED = 256
+# The last in the queue waits for all before it: many would have no answer while it is of use.
+MAX_QUEUED = 64
 REQUEST_SECONDS = 30.0
 # Less than the thirty seconds that Kubernetes gives a container.
 DRAIN_SECONDS = 25.0
@@ -34,7 +35,10 @@ FILE_SYSTEM_POLL_SECONDS = 1.0
 # What stopping may take beyond the requests in progress, before what still runs is left behind.
 STOP_MARGIN_SECONDS = 5.0
 
-# Calls that ask about models, beside those that take a place.
+# What stopping may take until what is on its way has come.
+_SETTLE_SECONDS = 1.0
+
+# Calls that ask about models or are being refused, beside those that have a place.
 _QUESTIONS = 64
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -160,13 +164,16 @@ class Server:
         return self._manager.names if self._manager is not None else ()
 
     def load(self) -> None:
-        """Loads the wanted versions of every model, which `start` does too unless they are there already.
+        """Loads the wanted versions of every model, unless they are there already; `start` does so too.
 
         Raises:
             ConfigError: the model configuration cannot be read.
             ExportError: a model is missing or corrupt; none stays loaded then.
+            ServingError: the server runs, and loads what changes by itself.
         """
-        self._manager = self._loaded()
+        if self._thread is not None:
+            raise ServingError("The server runs already; stop() it first.", "FAILED_PRECONDITION")
+        self._manager = self._manager or self._loaded()
 
     def _loaded(self) -> ModelManager:
         models = self._models if self._config_file is None else read_model_config(self._config_file)
@@ -205,9 +212,13 @@ class Server:
     def stop(self) -> None:
         """Closes both ports, and lets requests in progress finish, for `drain_seconds` at most.
 
-        Does nothing if the server does not run. Threads that do not end in time are left behind, with a warning.
+        Of a server that does not run, it lets go what `load` has loaded. Threads that do not end in time are left
+        behind, with a warning.
         """
         if self._thread is None or self._stopping is None:
+            if self._manager is not None:
+                self._manager.unload_all()
+                self._manager = None
             return
         loop, stop = self._stopping
         loop.call_soon_threadsafe(stop.set)
@@ -252,7 +263,7 @@ class Server:
         limits, (rest_port, grpc_port) = self._limits, self._wanted_ports
         answering = Answering(models, limits, Metrics(), self._batching)
         reloading = WorkerPool(1, "tfxlm-serve-reload")
-        max_calls = 2 * (limits.num_threads + limits.max_queued) + _QUESTIONS
+        max_calls = limits.num_threads + limits.max_queued + _QUESTIONS
         tls = self._ssl_config
         listeners: tuple[Listener, ...] = (
             RestListener(rest_app(answering, self._monitoring.path), self._host, rest_port, tls),
@@ -264,6 +275,8 @@ class Server:
             bound_rest_port, bound_grpc_port = [await listener.start() for listener in listeners]
             ready.set_result((bound_rest_port, bound_grpc_port))
             await stop.wait()
+            # What was sent before is answered: it may still wait for this loop, where nothing has counted it.
+            await answering.gate.settled(min(_SETTLE_SECONDS, self.drain_seconds))
         finally:
             # Both at once: neither takes anything new while the other's requests finish.
             await asyncio.gather(*(listener.stop(self.drain_seconds) for listener in listeners))
