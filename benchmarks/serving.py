@@ -315,7 +315,7 @@ async def measure(
 
 def start_server(folder: Path, *options: str) -> tuple[subprocess.Popen[str], tuple[str, str]]:
     """Starts `tfxlm serve`; returns its process, URL and address."""
-    command = [sys.executable, "-m", "tfxlm.cli", "serve", f"{MODEL}={folder}", "--port=0", "--rest-api-port=0"]
+    command = [sys.executable, "-m", "tfxlm", "serve", f"{MODEL}={folder}", "--port=0", "--rest-api-port=0"]
     command += [
         f"--max-queued={MAX_QUEUED}",
         f"--drain-seconds={DRAIN_SECONDS}",

@@ -201,6 +201,28 @@ def test_leftovers_are_known_by_their_names(tmp_path: Path) -> None:
     assert listing(tmp_path) == [".new.0123456789AB.tmp", ".new.backup.tmp", ".new.bf16.0123456789ab.tmp", "new"]
 
 
+def test_what_killed_processes_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.remove_leftovers(tmp_path / "nowhere")
+    (tmp_path / "kept").mkdir()
+    kept = [".new.tmp", "a.0123456789ab.tmp", "kept"]
+    for name in (*kept[:2], ".x.json.0123456789ab.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / ".new.0123456789ab.tmp/inside").mkdir(parents=True)
+    (tmp_path / ".link.0123456789ab.tmp").symlink_to(tmp_path / "kept")
+    files.remove_leftovers(tmp_path)
+    assert listing(tmp_path) == kept
+    being_made = pytest.raises(OutputExistsError, match=r"other' is being made by another process")
+    with files.atomic_folder(tmp_path / "other"), being_made:
+        files.remove_leftovers(tmp_path)
+    # A removal that is interrupted leaves nothing under the name of the folder.
+    monkeypatch.setattr(writing.shutil, "rmtree", lambda *_, **__: None)
+    files.remove_folder(tmp_path / "other")
+    monkeypatch.undo()
+    assert len(listing(tmp_path)) == 4 and not (tmp_path / "other").exists()
+    files.remove_leftovers(tmp_path)
+    assert listing(tmp_path) == kept
+
+
 @pytest.mark.parametrize("is_locked", [True, False])
 def test_a_folder_that_another_process_takes_for_a_leftover(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_locked: bool

@@ -33,6 +33,7 @@ LINES = (
     ("export",),
     ("serve",),
     ("cli",),
+    ("__main__",),
 )
 LINE_OF = {module: number for number, line in enumerate(LINES) for module in line}
 

@@ -93,16 +93,14 @@ class Reader:
                 subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True)
             elif command.startswith("tfxlm "):
                 environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-                subprocess.run(
-                    [sys.executable, "-m", "tfxlm.cli", *shlex.split(command)[1:]], check=True, env=environment
-                )
+                subprocess.run([sys.executable, "-m", "tfxlm", *shlex.split(command)[1:]], check=True, env=environment)
             else:
                 raise AssertionError(f"line {block.line}: no rule to run {command!r}; write one, or say why not to run")
 
     def start_server(self, command: str) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
         self.servers.append(
-            subprocess.Popen([sys.executable, "-m", "tfxlm.cli", *shlex.split(command)[1:]], env=environment)
+            subprocess.Popen([sys.executable, "-m", "tfxlm", *shlex.split(command)[1:]], env=environment)
         )
         with Client(rest=f"http://127.0.0.1:{self.ports['8501']}") as client:
             client.wait_until_available("intent", timeout=120)

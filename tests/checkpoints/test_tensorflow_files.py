@@ -111,9 +111,11 @@ def test_a_shape_larger_than_the_file(tmp_path: Path) -> None:
 
 
 def test_groups_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    message = "groups in one another or datasets in a number that no model has"
-    with pytest.raises(CorruptFileError, match=message):
-        open_checkpoint(write(tmp_path, deep))
+    message = "groups in one another or datasets in a number, or names of a length, that no model has"
+    long = f"layer/model/{'x' * 600}/bias:0"
+    for fill in (deep, lambda file: file.update({long: VALUES})):
+        with pytest.raises(CorruptFileError, match=message):
+            open_checkpoint(write(tmp_path, fill))
     path = write(
         tmp_path, lambda file: file.update({f"layer/model/dense_{index}/bias:0": VALUES for index in range(3)})
     )

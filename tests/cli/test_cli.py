@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tfxlm.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "tfxlm", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT, timeout=120, check=False)
 
 
@@ -121,7 +121,7 @@ def test_what_was_interrupted_is_removed(tmp_path: Path) -> None:
     """A conversion is killed in the middle; nothing has the name of the result, and the next one cleans up."""
     source = tmp_path / "source"
     shifted(source, {f"{index}": random_array((1024, 1024), seed=index) for index in range(96)})
-    command = [sys.executable, "-m", "tfxlm.cli", "convert", str(source), str(tmp_path / "new")]
+    command = [sys.executable, "-m", "tfxlm", "convert", str(source), str(tmp_path / "new")]
     process = subprocess.Popen(command, env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (left := list(tmp_path.glob(".new.*.tmp/*"))) and process.poll() is None:

@@ -31,7 +31,7 @@ def plus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def served(*arguments: object, environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tfxlm.cli", "serve", *map(str, arguments)]
+    command = [sys.executable, "-m", "tfxlm", "serve", *map(str, arguments)]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -193,7 +193,7 @@ def stock(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     program = folder / "tensorflow_model_server"
     program.write_text(STAND_IN)
     program.chmod(0o755)
-    command = [sys.executable, "-m", "tfxlm.cli", "serve", "--stock", *map(str, arguments)]
+    command = [sys.executable, "-m", "tfxlm", "serve", "--stock", *map(str, arguments)]
     environment = {**ENVIRONMENT, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
 

@@ -134,6 +134,8 @@ def test_names(tmp_path: Path) -> None:
             languages(name, known)
     with pytest.raises(InputError, match=r"'a/\.\./b' is no language"):
         languages("a/../b")
+    with pytest.raises(InputError, match=r"It could be en and zh-old or en-zh and old: write a code's own hyphens as"):
+        languages("en-zh-old")
     with pytest.raises(InputError, match=r"'de' is no corpus\. Write a language or pair, '=' and a place"):
         parse_corpora(["de"])
     with pytest.raises(InputError, match=r"There is no corpus\. Name one or more"):

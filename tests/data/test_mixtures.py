@@ -7,8 +7,8 @@ import pytest
 from tfxlm.data.mixtures import entries, parse
 from tfxlm.errors import InputError
 
-LANGUAGES, PAIRS = ("en", "de", "zh-classical"), ("en-de",)
-SIZES = {"en": 900, "de": 100, "zh-classical": 10, "en-de": 50}
+LANGUAGES, PAIRS = ("en", "de", "zh-classical"), (("en", "de"), ("en", "zh-classical"))
+SIZES = {"en": 900, "de": 100, "zh-classical": 10, "en-de": 50, "en-zh-classical": 50}
 
 
 def shares(text: str, alpha: float) -> dict[tuple[str, str], float]:
@@ -26,7 +26,11 @@ def test_shares() -> None:
     assert shares(" mlm:en,de*3\n clm*2:zh-classical  tlm*0.5:de-en ", 0.5) == pytest.approx(
         {("mlm", "en"): 1 / 7, ("mlm", "de"): 1 / 7, ("clm", "zh-classical"): 4 / 7, ("tlm", "en-de"): 1 / 7}
     )
-    assert set(shares("mlm:all tlm:all", 0.7)) == {("mlm", name) for name in LANGUAGES} | {("tlm", "en-de")}
+    assert set(shares("mlm:all tlm:all", 0.7)) == {("mlm", name) for name in LANGUAGES} | {
+        ("tlm", "en-de"),
+        ("tlm", "en-zh-classical"),
+    }
+    assert set(shares("tlm:zh-classical-en,de-en", 1)) == {("tlm", "en-zh-classical"), ("tlm", "en-de")}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,8 @@ def test_shares() -> None:
         ("mlm:en*nan", "'nan' is no weight"),
         ("mlm:en,", "at character 8: a name is missing"),
         (":en", "at character 1: a name is missing"),
+        ("tlm:de-en,en-de", "at character 11: 'en-de' stands twice in 'tlm:de-en,en-de'"),
+        ("tlm:classical-en", "which 'classical-en' is not. It has en-de, en-zh-classical. A mixture"),
         ("mlm:en,en", "at character 8: 'en' stands twice in 'mlm:en,en'"),
         ("mlm:en mlm:de", "has 'mlm' twice. Put its languages into one list"),
         ("mlm:en*0", "All weights of the mixture, or of one of its objectives, are 0"),

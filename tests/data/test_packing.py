@@ -47,11 +47,11 @@ def test_a_stream_reads_what_joined_lists_have() -> None:
 
 
 def test_rows_in_order_are_cut_where_they_are_full() -> None:
-    # As held-out text is read: </s>, then five places of the stream; the last column is what comes next.
+    # As held-out text is read: </s>, then five places of the stream. What comes next is in the next row alone.
     rows = filled(TextRows(Stream(*arrays(*SENTENCES), EOS), ids(), 6, 4, False, None), 6)
     assert rows.tokens.tolist() == [
-        [EOS, 10, 11, 12, EOS, 20, EOS],
-        [EOS, EOS, EOS, 30, 31, 32, 33],
+        [EOS, 10, 11, 12, EOS, 20, PAD],
+        [EOS, EOS, EOS, 30, 31, 32, PAD],
         [EOS, 33, 34, EOS, PAD, PAD, PAD],
     ]
     assert rows.attention_mask.tolist() == [[1] * 6, [1] * 6, [1, 1, 1, 1, 0, 0]]

@@ -154,9 +154,12 @@ def test_after_a_kill_the_rest_is_done(tmp_path: Path, monkeypatch: pytest.Monke
     partial = tmp_path / ".out.partial"
     done = sorted((partial / "shards").glob("*.npz"))
     assert [file.name for file in done] == [f"en.0000000{number}.npz" for number in range(4)]
-    # One shard is damaged, and one is of another text.
+    # One shard is damaged, one is of another text, and one says that it is encrypted.
     done[1].write_bytes(done[1].read_bytes()[:-10] + bytes(10))
     shutil.copy(done[0], done[2])
+    whole = done[3].read_bytes()
+    flags = whole.index(b"PK\x01\x02") + 8
+    done[3].write_bytes(whole[:flags] + b"\x01" + whole[flags + 1 :])
 
     monkeypatch.setattr(shards, "_SENTENCES", 50)
     made: list[str] = []
@@ -170,7 +173,7 @@ def test_after_a_kill_the_rest_is_done(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(InputError, match=r"interrupted run that was another one: it had another held_out\. Give"):
         prepare_store([f"en={path}"], CHECKPOINT, out, held_out=31)
     resumed = prepare_store([f"en={path}"], CHECKPOINT, out, held_out=30)
-    assert made == [f"en.0000000{number}.npz" for number in (1, 2, 4, 5, 6, 7)]
+    assert made == [f"en.0000000{number}.npz" for number in range(1, 8)]
     assert not partial.exists()
     clean = prepare_store([f"en={path}"], CHECKPOINT, tmp_path / "clean", held_out=30)
     assert files(resumed.path) == files(clean.path)

@@ -158,6 +158,7 @@ def test_one_language_of_all_texts_and_the_options_by_default(tmp_path: Path) ->
         ({"num_beam": 2}, "Served generation has no option num_beam. It has: max_new_tokens"),
         ({"max_new_tokens": 20}, "max_new_tokens=20 leaves no room for prompts: the model reads 20 tokens"),
         ({"num_beams": 0}, "num_beams must be a positive integer, got 0"),
+        ({"pad_token_id": 99}, r"pad_token_id must be an id in \[0, vocab_size = \d+\), got 99"),
         (3, "generation must be a dict of options of generate, or None, got 3"),
     ],
 )
@@ -171,3 +172,38 @@ def test_only_causal_language_models_generate(tmp_path: Path) -> None:
     for model in (TFXLMForSequenceClassification(XLM.small), XLM.cls("WithLMHeadModel")(XLM.small)):
         with pytest.raises(InputError, match="have no option 'generation'"):
             export_model(model, None, tmp_path, generation={"num_beams": 2})
+
+
+def test_a_second_text_that_there_is_not_cannot_be_cut(tmp_path: Path) -> None:
+    tokenizer = XLMTokenizer(toy_vocabulary(), MERGES, lang2id=LANG2ID)
+    values = {"n_langs": 3, "lang2id": LANG2ID, "vocab_size": len(tokenizer), "causal": True}
+    with pytest.raises(InputError, match=r"truncation='only_second' needs a second text\. Pass text_pair, or 'only_f"):
+        export_model(
+            XLM.cls("WithLMHeadModel")(XLM.small.replace(**values)), tokenizer, tmp_path, truncation="only_second"
+        )
+
+
+def test_generation_in_buckets_and_compiled(tmp_path: Path) -> None:
+    model = perturb(XLM.cls("WithLMHeadModel")(XLM.small.replace(causal=True)), seed=1)
+    options = {"max_new_tokens": 3, "do_sample": True, "eos_token_id": []}
+    sizes: dict[str, Any] = {"length_buckets": (4, 12), "batch_buckets": (4,), "jit": True}
+    with unchecked():
+        folder = export_model(model, None, tmp_path, generation=options, signatures=["generate_ids"], **sizes)
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    compiled = [function for function in functions if function.attr["_XlaMustCompile"].b]
+    assert any("MatMul" in {node.op for node in function.node_def} for function in compiled)
+    ids, langs = np.array([[5, 6, 7], [8, 9, 0], [4, 0, 0]]), np.ones((3, 3), int)
+    request = {"input_ids": ids, "langs": langs, "lengths": [3, 2, 1], "seed": [5, 6, 7]}
+    ask = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    answer = ask(**{name: tf.constant(value, tf.int32) for name, value in request.items()})
+    assert answer["ids"].shape == (3, 1, 3)
+    for row, length in enumerate(request["lengths"]):
+        prompt, seed = ids[row : row + 1, :length], [request["seed"][row]]
+        made = model.generate(prompt, langs=1, seed=seed, **options).numpy()
+        assert answer["ids"].numpy()[row, 0].tolist() == made[0, length:].tolist()
+    for name, shape, message in (("batch", (5, 3), "more rows than"), ("length", (1, 13), "more tokens in a row than")):
+        wide = {"input_ids": tf.ones(shape, tf.int32), "langs": tf.zeros(shape, tf.int32)}
+        wide |= {"lengths": tf.ones(shape[0], tf.int32), "seed": tf.ones(shape[0], tf.int32)}
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{message} the largest of {name}_buckets"):
+            ask(**wide)

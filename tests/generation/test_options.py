@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tfxlm.errors import InputError
-from tfxlm.generation import GenerationOptions, checked_option, token_ids
+from tfxlm.generation import GenerationOptions, checked_option, token_id, token_ids
 
 SAMPLED, BEAMS = {"do_sample": True}, {"num_beams": 2}
 
@@ -26,6 +27,7 @@ SAMPLED, BEAMS = {"do_sample": True}, {"num_beams": 2}
         ({"output_scores": None}, "output_scores must be True or False, got None"),
         ({**BEAMS, "length_penalty": "1"}, "length_penalty must be a number, got '1'"),
         ({**BEAMS, "early_stopping": "always"}, "early_stopping must be True, False or 'never', got 'always'"),
+        ({**BEAMS, "early_stopping": np.array([True])}, "early_stopping must be True, False or 'never', got array"),
         ({**BEAMS, "early_stopping": 1}, "early_stopping must be True, False or 'never', got 1"),
         ({"pad_token_id": -1}, "pad_token_id must be an integer, 0 or more, got -1"),
         ({"temperature": 0.5}, "temperature=0.5 changes nothing with do_sample=False. Give do_sample=True, or leave"),
@@ -56,6 +58,13 @@ def test_ids(given: Any, expected: tuple[int, ...]) -> None:
 def test_what_are_no_ids(given: Any) -> None:
     with pytest.raises(InputError, match=r"eos_token_id must be one or several ids in \[0, vocab_size = 5\), got"):
         token_ids("eos_token_id", given, 5)
+
+
+@pytest.mark.parametrize("given", [5, -1, 1.0, [1], True])
+def test_what_is_no_id(given: Any) -> None:
+    with pytest.raises(InputError, match=r"pad_token_id must be an id in \[0, vocab_size = 5\), got"):
+        token_id("pad_token_id", given, 5)
+    assert token_id("pad_token_id", np.int64(4), 5) == 4
 
 
 @pytest.mark.parametrize(("least", "what"), [(1, "a positive integer"), (0, "an integer, 0 or more")])

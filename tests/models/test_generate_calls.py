@@ -216,9 +216,35 @@ def test_a_masked_model_says_what_it_can_do(family: Family) -> None:
         model.generate(IDS)
     with pytest.raises(InputError, match=r"There is no mask token \(id 30\) in the texts. Put some in, or give"):
         model.generate(IDS, mask_predict=2, mask_token_id=30)
-    with pytest.raises(InputError, match="mask_predict takes the likeliest of many tokens at a time: leave out"):
-        model.generate(IDS, mask_predict=2, num_beams=2)
     assert ("hf_compat=True" in model._advice()) == (family is XLM)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 0.5},
+        {"num_beams": np.int64(2)},
+        {"max_length": 9},
+        {"min_new_tokens": 0},
+        {"eos_token_id": 3},
+        {"seed": [1, 2]},
+        {"jit_compile": True},
+        {"hf_compat": True},
+        {"encoder_hidden_states": np.zeros((2, 3, 4))},
+        {"output_scores": True, "streamer": object()},
+    ],
+    ids=str,
+)
+def test_mask_predict_heeds_what_it_takes(options: dict[str, Any]) -> None:
+    named = ", ".join(sorted(options, reverse=True))
+    with pytest.raises(InputError, match=rf"does not heed {named}: leave that out\. Beside texts it heeds max_new_to"):
+        masked_model(XLM).generate(IDS, mask_predict=2, **options)
+
+
+def test_an_early_end_of_beams_is_a_flag_of_numpy_too(model: Any) -> None:
+    asked = {"langs": "en", "num_beams": 3, "max_new_tokens": 8, "eos_token_id": list(range(3, 30)), "pad_token_id": 2}
+    early, flag, late = (model.generate(IDS, **asked, early_stopping=it).numpy() for it in (True, np.True_, False))
+    assert np.array_equal(early, flag) and not np.array_equal(early, late)
 
 
 def test_what_mask_predict_must_know(model: Any) -> None:
@@ -258,6 +284,9 @@ def test_what_mask_predict_must_know(model: Any) -> None:
         ({"encoder_hidden_states": 1}, ArgumentError, "does not generate from encoder_hidden_states. Its inputs are"),
         ({"streamer": object()}, InputError, "streamer must have the methods put and end.* object has no put"),
         ({"streamer": Watcher(), "num_beams": 2}, InputError, "Beam search knows its texts only at the end"),
+        ({"pad_token_id": 99}, InputError, r"pad_token_id must be an id in \[0, vocab_size = \d+\), got 99"),
+        ({"mask_token_id": 5}, InputError, "mask_token_id changes nothing without mask_predict. Give mask_predict"),
+        ({"output_scores": True}, InputError, "output_scores changes nothing without return_dict_in_generate"),
         ({"do_sample": True, "seed": 0.5}, InputError, "seed must be one integer, or one for each row, got 0.5"),
         ({"do_sample": True, "seed": [1] * 3}, InputError, "seed must be one integer, or one for each of the 2 rows"),
     ],

@@ -7,6 +7,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +23,51 @@ from tfxlm.training import pretrain
 ROOT = Path(__file__).parents[2]
 
 
-def start(kind: str, store: Path, output: Path, **environment: str) -> subprocess.Popen[str]:
+@contextmanager
+def started(kind: str, store: Path, output: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that is killed at the end, whatever happens."""
     command = [sys.executable, "-m", "tests.training.program", kind, str(store), str(output)]
     made = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
-    return subprocess.Popen(command, cwd=ROOT, env=made, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(
+        command, cwd=ROOT, env=made, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def end(process: subprocess.Popen[str], status: int = 0) -> None:
-    _, errors = process.communicate(timeout=600)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == status, errors[-5000:]
+
+
+@contextmanager
+def reserved_ports(count: int) -> Iterator[list[int]]:
+    """Ports that nobody else gets until the end: processes that share ports, too (`TF_GRPC_REUSE_PORT`), may listen."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            each.bind(("127.0.0.1", 0))
+        yield [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture(scope="module")
 def folder(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what comes of all processes."""
     made = tmp_path_factory.mktemp("processes")
-    with socket.socket() as first, socket.socket() as second:
-        for each in (first, second):
-            each.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (first, second)]
-    workers = [
-        start("worker", store, made / "workers", TF_CONFIG=json.dumps(
-            {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        ))
-        for index in range(2)
-    ]  # fmt: skip
-    devices = start("devices then killed", store, made)
-    for worker in workers:
-        end(worker)
-    end(devices, -9)
+    with ExitStack() as stack:
+        addresses = [f"127.0.0.1:{port}" for port in stack.enter_context(reserved_ports(2))]
+        workers = []
+        for index in range(2):
+            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            environment = {"TF_CONFIG": json.dumps(task), "TF_GRPC_REUSE_PORT": "1"}
+            workers.append(stack.enter_context(started("worker", store, made / "workers", **environment)))
+        devices = stack.enter_context(started("devices then killed", store, made))
+        for worker in workers:
+            end(worker)
+        end(devices, -9)
     pretrain(settings(store, made / "one", **SHARED))
     return made
 
@@ -76,7 +94,8 @@ def test_what_was_killed_goes_on_as_if_it_was_not(store: Path, folder: Path, poi
     """First after a checkpoint, then in the middle of writing the next."""
     checkpoints = folder / "killed/checkpoints"
     assert [path.name for path in checkpoints.iterdir()] == ["step-000000004"]
-    end(start("killed while writing", store, folder), -9)
+    with started("killed while writing", store, folder) as process:
+        end(process, -9)
     (left,) = set(checkpoints.iterdir()) - {checkpoints / "step-000000004"}
     assert left.name.startswith(".step-000000008.")
     pretrain(settings(store, folder / "killed", **LIVES), resume=True)

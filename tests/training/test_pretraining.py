@@ -18,14 +18,13 @@ from rich.console import Console
 from tensorflow.core.util import event_pb2
 from typer.testing import CliRunner
 
-from tests.models.families import SWEEP
 from tests.tokenizers.toy_pieces import write_trained
 from tests.training.support import LANGUAGES, LIVES, MODEL, make_store, settings
 from tfxlm import AutoTokenizer, TFAutoModelForPreTraining, TFXLMRobertaForMaskedLM, TFXLMWithLMHeadModel
 from tfxlm.cli import app
 from tfxlm.data import PretrainingData, open_store
 from tfxlm.data.prepare import prepare_store
-from tfxlm.errors import ConfigError, CorruptFileError, OutputExistsError, UnsupportedFileError
+from tfxlm.errors import ConfigError, CorruptFileError, OutputExistsError, UnsafeFileError, UnsupportedFileError
 from tfxlm.training import PretrainingConfig, PretrainingResult, callbacks, make_plan, pretrain
 from tfxlm.training.metrics import Figures
 from tfxlm.training.recipes import make_config, make_data
@@ -126,6 +125,27 @@ def test_a_run_that_is_over(trained: Any, store: Path, tmp_path: Path) -> None:
             pretrain({**given, **changes}, resume=True)
 
 
+FIGURES = {"loss_sum": 1.0, "tokens": 2.0, "correct": 1.0, "batches": 1}
+STATES_THAT_CANNOT_BE: list[tuple[dict[str, Any], str]] = [
+    ({"step": 19}, "step is 19, not 18"),
+    ({"step": 18.0}, "step is 18.0, not 18"),
+    ({"config": []}, "config is missing, or no object"),
+    ({"store": None}, "store is missing, or no object"),
+    (
+        {"total": {"mlm:en": {"tokens": 1}}},
+        "the figures of 'mlm:en' are others than loss_sum, tokens, correct, batches",
+    ),
+    ({"total": {"mlm:en": {**FIGURES, "batches": True}}}, "the figures of 'mlm:en' cannot be"),
+    ({"held_out": {"mlm:en": {**FIGURES, "tokens": "2"}}}, "the figures of 'mlm:en' cannot be"),
+    ({"held_out": {"mlm:en": {**FIGURES, "correct": 3}}}, "the figures of 'mlm:en' cannot be"),
+    ({"held_out": {"mlm:en": {**FIGURES, "loss_sum": 10**400}}}, "the figures of 'mlm:en' cannot be"),
+    ({"best_step": "../../x"}, r"the best step cannot be '../../x' with a loss of"),
+    ({"best_step": 19}, "the best step cannot be 19 with a loss of"),
+    ({"best_loss": None}, r"the best step cannot be \d+ with a loss of None"),
+    ({"without_better": -1}, "without_better is -1"),
+]
+
+
 def test_checkpoints_that_are_damaged(trained: Any, store: Path, tmp_path: Path) -> None:
     source = trained[0] / "checkpoints/step-000000018"
     folder = tmp_path / "run/checkpoints/step-000000018"
@@ -139,7 +159,10 @@ def test_checkpoints_that_are_damaged(trained: Any, store: Path, tmp_path: Path)
             Exception,
             "has 1 arrays, which do not fit the .* variables",
         ),
-        (state.replace('"step": 18', '"step": 19'), weights, CorruptFileError, "is not what was written"),
+        *(
+            (json.dumps({**json.loads(state), **changes}), weights, CorruptFileError, f"not what was written: {what}")
+            for changes, what in STATES_THAT_CANNOT_BE
+        ),
         (state.replace('"version": 1', '"version": 9'), weights, UnsupportedFileError, "of format .*, version 9, but"),
     ]
     for text, data, error, message in cases:
@@ -147,19 +170,42 @@ def test_checkpoints_that_are_damaged(trained: Any, store: Path, tmp_path: Path)
         (folder / "state.safetensors").write_bytes(data)
         with pytest.raises(error, match=message):
             pretrain(settings(store, tmp_path / "run", steps=18), resume=True)
+    (folder / "state.json").unlink()
+    (folder / "state.json").symlink_to(source / "state.json")
+    with pytest.raises(UnsafeFileError, match="is a link that leads out of its folder"):
+        pretrain(settings(store, tmp_path / "run", steps=18), resume=True)
 
 
 def test_early_stopping_and_the_best(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses: Iterator[float] = iter([3.0, 2.0, 4.0, 2.5, 1.0])
     monkeypatch.setattr(callbacks, "evaluate", lambda *_: {"mlm:en": Figures(next(losses), 1.0)})
     changes = {**LIVES, "evaluate_every": 2, "checkpoint_every": 100, "keep_checkpoints": 1, "patience": 2}
-    result = pretrain(settings(store, tmp_path / "run", **{**changes, "final": "best", "monitor": "mlm:en"}))
+    changes |= {"final": "best", "monitor": "mlm:en"}
+    printed = io.StringIO()
+    result = pretrain(settings(store, tmp_path / "run", **changes), console=Console(file=printed, width=160))
     assert result.step == 4 and next(losses) == 1.0
+    # All figures are those of the best, not of the last.
+    assert result.held_out["mlm:en"].loss == 2.0 and result.trained["mlm:en"].batches == 4
+    row = next(line.split() for line in printed.getvalue().splitlines() if line.lstrip().startswith("mlm:en"))
+    assert row[1] == "4" and row[5] == "7.4"
+    written = json.loads((tmp_path / "run/results.json").read_text())
+    assert written["held_out"]["mlm:en"]["loss"] == 2.0 and written["trained"]["mlm:en"]["batches"] == 4
     steps = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
     assert steps == ["step-000000004", "step-000000008"]
     stored = safetensors.numpy.load_file(tmp_path / "run/checkpoints" / steps[0] / "state.safetensors")
     model = TFAutoModelForPreTraining.from_pretrained(result.folder)
     assert any(np.array_equal(model.get_weights()[0], array) for array in stored.values())
+    # Losses of another monitor are not compared: what is worse than the best was is the best of its own.
+    left = [tmp_path / "run" / name for name in (
+        "checkpoints/.step-000000099.0123456789ab.tmp/state.json", ".results.json.0123456789ab.tmp",
+        "model/.model.safetensors.0123456789ab.tmp",
+    )]  # fmt: skip
+    left[0].parent.mkdir()
+    for path in left:
+        path.touch()
+    losses = iter([9.0, 9.5])
+    again = pretrain(settings(store, tmp_path / "run", **{**changes, "monitor": "mean", "steps": 11}), resume=True)
+    assert (again.step, again.held_out["mlm:en"].loss) == (10, 9.0) and not any(path.exists() for path in left)
 
 
 def test_a_loss_that_is_no_number(poisoned: tuple[Path, str]) -> None:
@@ -212,9 +258,9 @@ def test_xlm_roberta(tmp_path: Path) -> None:
         planned(tmp_path / "store", **{**changes, "objectives": "clm:en"})
     made = planned(tmp_path / "store", **changes)
     assert (made.model_type, made.hidden_size, made.pad_token_id, made.eos_token_id) == ("xlm-roberta", 16, 1, 2)
-    if SWEEP:
-        result = pretrain(settings(tmp_path / "store", tmp_path / "run", **changes))
-        assert type(TFAutoModelForPreTraining.from_pretrained(result.folder)) is TFXLMRobertaForMaskedLM
+    result = pretrain(settings(tmp_path / "store", tmp_path / "run", **changes))
+    assert type(TFAutoModelForPreTraining.from_pretrained(result.folder)) is TFXLMRobertaForMaskedLM
+    assert result.step == 4 and result.trained["mlm:en"].loss > 0
 
 
 def test_a_plan(store: Path, tmp_path: Path) -> None:

@@ -210,6 +210,10 @@ def _languages_of(name: str, known: Sequence[str]) -> tuple[str, ...]:
     codes = fitting[0] if len(fitting) == 1 else ()
     if not codes or not all(LANGUAGE.fullmatch(code) for code in codes):
         there = f"The tokenizer has {', '.join(known)}." if known else "Codes are such as 'en' and 'zh_Hans'."
+        if not known and len(fitting) > 1:
+            there = (
+                f"It could be {' or '.join(' and '.join(cut) for cut in fitting)}: write a code's own hyphens as '_'."
+            )
         raise InputError(f"{name!r} is no language and no pair of languages, as 'en' and 'en-de' are. {there}")
     if len(set(codes)) < len(codes):
         raise InputError(f"The pair {name!r} has one language twice. A pair is of two languages.")

@@ -4,7 +4,7 @@
 mixture   = part (white space part)*
 part      = objective ["*" weight] ":" name ["*" weight] ("," name ["*" weight])*
 objective = "mlm" | "clm" | "tlm"
-name      = a language, of `tlm` a pair such as "en-de"; or "all"
+name      = a language, of `tlm` a pair such as "en-de", either language first; or "all"
 ```
 
 So `mlm:en,de*2 tlm*0.5:en-de` takes two steps of three for `mlm`, and in those German twice as often as by its size.
@@ -13,7 +13,7 @@ So `mlm:en,de*2 tlm*0.5:en-de` takes two steps of three for `mlm`, and in those 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tfxlm.errors import InputError
@@ -48,13 +48,13 @@ class _Wanted:
     names: dict[str, float]
 
 
-def parse(text: str, languages: Sequence[str], pairs: Sequence[str]) -> list[_Wanted]:
+def parse(text: str, languages: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[_Wanted]:
     """Reads a mixture.
 
     Args:
         text: the mixture.
         languages: the languages that there are.
-        pairs: the pairs that there are, as "en-de".
+        pairs: the pairs that there are.
 
     Returns:
         Objectives with their weights and names.
@@ -63,6 +63,7 @@ def parse(text: str, languages: Sequence[str], pairs: Sequence[str]) -> list[_Wa
         InputError: the text does not follow the grammar, or names what there is not; the message says where.
     """
     found = []
+    by_name = {1: {language: language for language in languages}, 2: _both_ways(pairs)}
     for match in _PART.finditer(text):
         part, place = match.group(), match.start()
         head, colon, tail = part.partition(":")
@@ -71,12 +72,13 @@ def parse(text: str, languages: Sequence[str], pairs: Sequence[str]) -> list[_Wa
         objective, weight = _weighted(text, head, place)
         if objective not in OBJECTIVES:
             raise _wrong(text, place, f"there is no objective {objective!r}, but {', '.join(OBJECTIVES)}")
-        known = languages if OBJECTIVES[objective] == 1 else pairs
+        known = by_name[OBJECTIVES[objective]]
         names: dict[str, float] = {}
         place += len(head) + 1
         for one in tail.split(","):
             name, own = _weighted(text, one, place)
-            for each in known if name == ALL and ALL not in known else [_find(text, place, name, objective, known)]:
+            is_all = name == ALL and ALL not in known
+            for each in dict.fromkeys(known.values()) if is_all else [_find(text, place, name, objective, known)]:
                 if each in names:
                     raise _wrong(text, place, f"{each!r} stands twice in {part!r}")
                 names[each] = own
@@ -126,13 +128,17 @@ def _weighted(text: str, part: str, place: int) -> tuple[str, float]:
     return name, float(weight) if star else 1.0
 
 
-def _find(text: str, place: int, name: str, objective: str, known: Sequence[str]) -> str:
-    turned = {"-".join(reversed(pair.split("-"))): pair for pair in known} if OBJECTIVES[objective] == 2 else {}
-    if name not in known and name not in turned:
+def _both_ways(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Returns the names of pairs by themselves and by the same turned around, unless that is another pair."""
+    return {"-".join(pair[::-1]): "-".join(pair) for pair in pairs} | {name: name for name in map("-".join, pairs)}
+
+
+def _find(text: str, place: int, name: str, objective: str, known: Mapping[str, str]) -> str:
+    if name not in known:
         kind = "language" if OBJECTIVES[objective] == 1 else "pair of languages"
-        there = ", ".join(known) or "none"
+        there = ", ".join(dict.fromkeys(known.values())) or "none"
         raise _wrong(text, place, f"{objective} needs a {kind} of the store, which {name!r} is not. It has {there}")
-    return name if name in known else turned[name]
+    return known[name]
 
 
 def _wrong(text: str, place: int, what: str) -> InputError:

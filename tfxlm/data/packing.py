@@ -104,7 +104,8 @@ class TextRows:
         lang: id of the language; 0 where models have none.
         whole_sentences: whether rows hold whole sentences.
         seed: of where rows begin, as `lots.key` makes them; None for rows that begin at the first token and end with
-            the last.
+            the last. Nothing follows such a row: what comes next is the first that the next row predicts, and would
+            count twice.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class TextRows:
             return self._stream.read(int(self._bounds[index]), int(self._bounds[index + 1]))
         begin = index * self._width
         if self._seed is None:
-            return self._stream.read(begin, min(begin + self._width + 1, self._stream.size))
+            return self._stream.read(begin, min(begin + self._width, self._stream.size))
         shift = int(lots(self._seed, np.array(epoch)) % np.uint64(self._stream.size))
         return self._stream.read_around(begin + shift, self._width + 1)
 

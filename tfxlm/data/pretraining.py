@@ -97,8 +97,7 @@ class PretrainingData:
         self.ids = tokenizer if isinstance(tokenizer, SpecialIds) else SpecialIds.of(tokenizer or store.tokenizer())
         self._packed = packed_pairs
         self._whole = self.ids.whole_sentences if whole_sentences is None else whole_sentences
-        pairs = ["-".join(pair) for pair in store.pairs]
-        wanted = mixtures.parse(objectives, store.languages, pairs)
+        wanted = mixtures.parse(objectives, store.languages, store.pairs)
         sizes = [{name: store.part(name, split).tokens for name in one.names} for one in wanted]
         for size in sizes:
             for name in size:

@@ -17,7 +17,8 @@ from tfxlm.data.corpora import Corpus, Unit
 from tfxlm.tokenizers.base import Tokenizer
 
 _SENTENCES, _CHARACTERS = 20_000, 2_000_000  # of a shard
-_BROKEN = (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error)
+# `zipfile` raises RuntimeError for what seems to be encrypted, or compressed in a way that it does not know.
+_BROKEN = (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)

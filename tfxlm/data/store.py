@@ -93,7 +93,10 @@ class Store:
         """
         name = languages if isinstance(languages, str) else "-".join(languages)
         if name not in self._entries:
-            raise InputError(f"The store '{self.path}' has no {name!r}. It has {', '.join(self._entries)}.")
+            turned = next(
+                (f" Write {first}-{second}." for first, second in self.pairs if name == f"{second}-{first}"), ""
+            )
+            raise InputError(f"The store '{self.path}' has no {name!r}. It has {', '.join(self._entries)}.{turned}")
         return name
 
     def languages_of(self, name: str | tuple[str, ...]) -> tuple[str, ...]:

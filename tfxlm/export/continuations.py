@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from tfxlm.errors import InputError
 from tfxlm.export.inputs import Tensors, real_positions
+from tfxlm.export.running import Runner
 from tfxlm.export.served import Served
-from tfxlm.generation import GenerationOptions, token_ids
+from tfxlm.generation import GenerationOptions, token_id, token_ids
 from tfxlm.models import TFPreTrainedModel
 from tfxlm.models.continuing import Run, generated
 from tfxlm.models.prompts import Texts
@@ -51,6 +52,8 @@ class Generation:
         if unknown:
             raise InputError(f"Served generation has no option {', '.join(unknown)}. It has: {', '.join(known)}.")
         chosen = {name: given[name] for name in _OPTIONS if name in given}
+        if "pad_token_id" in chosen:
+            token_id("pad_token_id", chosen["pad_token_id"], config.vocab_size)
         ends = token_ids("eos_token_id", given.get("eos_token_id", config.end_token_id), config.vocab_size)
         longest = config.max_sequence_length
         sizes = {"max_new_tokens": min(DEFAULT_NEW_TOKENS, longest // 2)}
@@ -74,12 +77,12 @@ class Generation:
         return numbers({"generation": {"do_sample": self.options.do_sample}})
 
     def new_tokens(
-        self, model: TFPreTrainedModel, ids: tf.Tensor, mask: tf.Tensor, langs: tf.Tensor | None, given: Tensors
+        self, run: Runner, ids: tf.Tensor, mask: tf.Tensor, langs: tf.Tensor | None, given: Tensors
     ) -> Tensors:
         """Generates.
 
         Args:
-            model: the model.
+            run: runs the model, in the sizes that it is exported for; rows are as long as a bucket.
             ids: int32 (batch, length).
             mask: boolean (batch, length), True at tokens.
             langs: int32 (batch, length), or None.
@@ -88,7 +91,14 @@ class Generation:
         Returns:
             `ids` int32 (batch, texts, new) and `lengths` (batch, texts); of beam search, `scores` (batch, texts), too.
         """
-        made = generated(model, Texts(ids, mask, langs, {}), self.options, self.lengths, Run(seed=given.get("seed")))
+        rows = {"input_ids": ids, "attention_mask": tf.cast(mask, tf.int32), "langs": langs, "seed": given.get("seed")}
+        rows = {name: value for name, value in rows.items() if value is not None}
+        return run.in_buckets(lambda rows: self._new_tokens(run, rows), rows)
+
+    def _new_tokens(self, run: Runner, rows: Tensors) -> Tensors:
+        given = Texts(rows["input_ids"], rows["attention_mask"] == 1, rows.get("langs"), {})
+        how = Run(seed=rows.get("seed"), jit_compile=run.sizes.jit)
+        made = generated(run.model, given, self.options, self.lengths, how)
         texts = [-1, self.options.num_return_sequences]
         found = {
             "ids": tf.reshape(made.tokens, [*texts, self.lengths.most]),
@@ -97,9 +107,10 @@ class Generation:
         return found | ({"scores": tf.reshape(made.text_scores, texts)} if self.options.num_beams > 1 else {})
 
 
-def of_ids(generation: Generation, model: TFPreTrainedModel, given: Tensors) -> Tensors:
+def of_ids(generation: Generation, run: Runner, given: Tensors) -> Tensors:
     """Goes on from ids (batch, length), as the signatures over ids take them."""
-    return generation.new_tokens(model, given["input_ids"], real_positions(given), given.get("langs"), given)
+    rows = run.padded(given)
+    return generation.new_tokens(run, rows["input_ids"], real_positions(rows), rows.get("langs"), rows)
 
 
 def numbers(answers: Mapping[str, Any]) -> tuple[str, ...]:
@@ -132,7 +143,7 @@ def of_texts(served: Served, given: Tensors, *, generation: Mapping[str, Any] | 
     # What ends a text is left out, for it to go on.
     mask = tf.sequence_mask(inputs.lengths - after, tf.shape(inputs.input_ids)[1])
     langs = inputs.langs if getattr(served.model.config, "uses_lang_embeddings", False) else None
-    found = chosen.new_tokens(served.model, inputs.input_ids, mask, langs, given)
+    found = chosen.new_tokens(served.run, inputs.input_ids, mask, langs, given)
     shape = tf.shape(found["lengths"])
     ids = tf.reshape(found["ids"], [-1, chosen.lengths.most])
     texts = GraphDetokenizer(served.source)(ids, tf.reshape(found["lengths"], [-1]))

@@ -129,8 +129,9 @@ def export_model(
             questions count as rows.
         jit: whether the model is compiled with XLA, for each length bucket that is asked for and each number of rows
             (and of choices): it needs `length_buckets`, and `batch_buckets` where batches have many sizes, as those of
-            TensorFlow Serving without ``allowed_batch_sizes``. Tokenizers and answers stay outside, on the CPU. Padding
-            is computed, too, and ids that the model does not have are not refused. It pays on GPU and TPU.
+            TensorFlow Serving without ``allowed_batch_sizes``. Tokenizers and answers stay outside, on the CPU; of
+            generation, the whole loop is compiled. Padding is computed, too, and ids that the model does not have are
+            not refused. It pays on GPU and TPU.
         lang: language code of all texts, which then do not say theirs.
         max_length: most tokens of a row of texts, special ones included; what model and tokenizer take by default.
         truncation: what is cut of pairs that are longer: "longest_first", "only_first" or "only_second".

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,8 +13,8 @@ from tfxlm.errors import InputError
 from tfxlm.export.inputs import OF_TOKENS, Tensors
 from tfxlm.models import TFPreTrainedModel
 
-# What stands at padding: the mask of rows that only fill a batch up says that all is real, as rows without anything
-# real are none that a model knows.
+# What stands in the row that fills an empty batch up: its mask says that all is real, as rows without anything real
+# are none that a model knows.
 _FILLS = {"attention_mask": 1}
 
 
@@ -73,13 +73,22 @@ class Runner:
         Args:
             given: arguments of its call, with `input_ids` and `attention_mask`; rows are as long as a bucket.
         """
+        return self.in_buckets(self._run, given)
+
+    def in_buckets(self, function: Callable[[Tensors], dict[str, Any]], given: Mapping[str, tf.Tensor]) -> Any:
+        """Calls a function of the model with as many rows as a bucket; returns what it does for the rows given.
+
+        Args:
+            function: from tensors by name to tensors with an axis of rows, which comes first.
+            given: tensors by name, with an axis of rows, one of them `input_ids`.
+        """
         rows = tf.shape(given["input_ids"])[0]
         inputs = dict(given)
         if self.sizes.batches:
-            missing = _missing(rows, self.sizes.batches, "rows", "batch_buckets")
-            inputs = {name: _more_rows(value, missing, _FILLS.get(name, 0)) for name, value in given.items()}
+            size = rows + _missing(rows, self.sizes.batches, "rows", "batch_buckets")
+            inputs = {name: _more_rows(value, size, _FILLS.get(name, 0)) for name, value in given.items()}
         with self._static():
-            outputs = self._run(inputs)
+            outputs = function(inputs)
         if not self.sizes.batches:
             return outputs
         return tf.nest.map_structure(lambda value: value[:rows], outputs)
@@ -111,8 +120,10 @@ def _longer(value: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
     return tf.pad(value, [*([0, 0] for _ in value.shape[1:]), [0, missing]])
 
 
-def _more_rows(value: tf.Tensor, missing: tf.Tensor, fill: int) -> tf.Tensor:
-    return tf.pad(value, [[0, missing], *([0, 0] for _ in value.shape[1:])], constant_values=fill)
+def _more_rows(value: tf.Tensor, size: tf.Tensor, fill: int) -> tf.Tensor:
+    """Copies rows, of which none takes longer than those that were sent; where there is none, one of `fill`."""
+    some = tf.pad(value, [[0, 1], *([0, 0] for _ in value.shape[1:])], constant_values=fill)
+    return tf.gather(some, tf.range(size) % tf.maximum(tf.shape(value)[0], 1))
 
 
 def sizes_of(

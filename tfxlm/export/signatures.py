@@ -201,11 +201,14 @@ def _generating(run: Runner, generation: Generation) -> Signature:
     names = ("input_ids", "lengths", *langs, *generation.numbers)
 
     def generate(**inputs: tf.Tensor) -> Tensors:
-        return continuations.of_ids(generation, run.model, checked(inputs, ONE_TEXT))
+        return continuations.of_ids(generation, run, checked(inputs, ONE_TEXT))
 
     graph = tf.function(generate, autograph=False).get_concrete_function(**input_specs(names, ONE_TEXT))
-    length = min(8, generation.longest_prompt)
-    return Signature(graph, [sample_inputs(names, ONE_TEXT, run.model.config, length)])
+    longest = generation.longest_prompt
+    samples: list[Request] = [sample_inputs(names, ONE_TEXT, run.model.config, min(8, longest))]
+    for length in run.sizes.lengths:
+        samples += _resized(sample_inputs(names, ONE_TEXT, run.model.config, min(length, longest)), run.sizes.batches)
+    return Signature(graph, samples)
 
 
 def flat_outputs(outputs: Any) -> Tensors:

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _TEMPORARY = ".tmp"
 _PARTIAL = ".partial"
 _RANDOM_BYTES = 6  # in the names of temporary files and folders
+_RANDOM = rf"\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}{re.escape(_TEMPORARY)}"
 
 
 def write_json(path: str | os.PathLike[str], obj: Mapping[str, Any], *, indent: int | None = 2) -> None:
@@ -208,6 +209,26 @@ def _finish(temporary: Path, path: Path) -> None:
     _refuse_existing(path)
 
 
+def remove_folder(path: str | os.PathLike[str]) -> None:
+    """Removes a folder: it is there whole or not at all. What cannot be removed is left under a temporary name."""
+    temporary = _temporary_beside(Path(path))
+    os.rename(path, temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Removes the temporary files and folders that processes which were killed have left in a folder.
+
+    Args:
+        folder: what only this process writes to; it need not be there.
+
+    Raises:
+        OutputExistsError: another process writes to it.
+    """
+    if Path(folder).is_dir():
+        _remove_matching(Path(folder), re.compile(rf"\..+{_RANDOM}"))
+
+
 def _being_made(path: Path) -> OutputExistsError:
     return OutputExistsError(f"'{path}' is being made by another process. Wait for it, or choose another name.")
 
@@ -218,17 +239,22 @@ def _remove_leftovers(path: Path) -> None:
     Raises:
         OutputExistsError: somebody writes to one.
     """
-    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}{re.escape(_TEMPORARY)}")
-    for folder in path.parent.iterdir() if fcntl is not None else ():
-        if not name.fullmatch(folder.name) or not folder.is_dir():
+    _remove_matching(path.parent, re.compile(rf"\.{re.escape(path.name)}{_RANDOM}"), only_folders=True)
+
+
+def _remove_matching(parent: Path, names: re.Pattern[str], only_folders: bool = False) -> None:
+    for path in sorted(parent.iterdir()) if fcntl is not None else ():
+        is_folder = path.is_dir() and not path.is_symlink()
+        if not names.fullmatch(path.name) or (only_folders and not is_folder):
             continue
-        lock = _lock(folder)
+        lock = _lock(path) if is_folder else None
+        if is_folder and lock is None:
+            raise _being_made(path.with_name(re.sub(_RANDOM, "", path.name).removeprefix(".")))
+        logger.info("Removing '%s', which an interrupted process left.", path)
         if lock is None:
-            raise _being_made(path)
-        try:
-            logger.info("Removing '%s', which an interrupted process left.", folder)
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
+            path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
 
 

@@ -6,7 +6,7 @@ A model comes as a `Steps`: what scores the tokens after a text, given one token
 from tfxlm.generation.beams import BeamSearch
 from tfxlm.generation.loop import Generated, Prompt, Steps, Strategy, decoded, proceeding, streamed
 from tfxlm.generation.mask_predict import filled
-from tfxlm.generation.options import GenerationOptions, checked_option, token_ids
+from tfxlm.generation.options import GenerationOptions, checked_option, token_id, token_ids
 from tfxlm.generation.sampling import Sampling
 from tfxlm.generation.scores import Rules
 
@@ -24,5 +24,6 @@ __all__ = [
     "filled",
     "proceeding",
     "streamed",
+    "token_id",
     "token_ids",
 ]

@@ -175,7 +175,7 @@ class BeamSearch:
         length = variables.prompt.limits if to_the_limit else variables.count
         reachable = variables.running.scores[:, 0] / self._power(length)
         improves = reachable > ops.min(variables.whole.scores, axis=1)
-        return ops.logical_not(are_all) | (improves & (options.early_stopping is not True))
+        return ops.logical_not(are_all) | (improves & (options.early_stopping in (False, "never")))
 
     def _power(self, length: Any) -> Any:
         return ops.power(ops.cast(length, "float32"), self.options.length_penalty)

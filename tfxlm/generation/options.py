@@ -35,7 +35,10 @@ _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("do_sample", "output_scores"), _FLAG),
     "top_p": (lambda value: _is_number(value) and 0 < value <= 1, "a number above 0 and at most 1"),
     "length_penalty": (_is_number, "a number"),
-    "early_stopping": (lambda value: value in (True, False, "never") and not _is_int(value), "True, False or 'never'"),
+    "early_stopping": (
+        lambda value: _FLAG[0](value) or (isinstance(value, str) and value == "never"),
+        "True, False or 'never'",
+    ),
     "pad_token_id": _COUNT,
 }
 
@@ -108,11 +111,6 @@ class GenerationOptions:
                 f"{self.num_beams} finds. Give more beams, or do_sample=True."
             )
 
-    @property
-    def are_greedy(self) -> bool:
-        """Whether the likeliest tokens are taken, and nothing else is asked for."""
-        return dataclasses.replace(self, eos_token_ids=(), pad_token_id=0) == GenerationOptions()
-
 
 def checked_option(name: str, value: Any, least: int) -> int:
     """Returns an option that is an integer.
@@ -123,6 +121,17 @@ def checked_option(name: str, value: Any, least: int) -> int:
     if not _is_int(value) or value < least:
         expected = _POSITIVE[1] if least == 1 else f"an integer, {least} or more"
         raise InputError(f"{name} must be {expected}, got {value!r:.80}.")
+    return int(value)
+
+
+def token_id(name: str, value: Any, vocab_size: int) -> int:
+    """Returns the id of a token.
+
+    Raises:
+        InputError: when it is none of the vocabulary.
+    """
+    if not _is_int(value) or not 0 <= value < vocab_size:
+        raise InputError(f"{name} must be an id in [0, vocab_size = {vocab_size}), got {value!r:.80}.")
     return int(value)
 
 

@@ -189,9 +189,9 @@ def generated(model: Any, texts: Texts, options: GenerationOptions, lengths: Tex
         made = continuation.stream(model, run.streamer, *given)
         run.streamer.end()
         return made
-    if not is_known:
-        return continuation.run(model, *given)
     function = partial(continuation.run, model)
+    if not is_known and not run.jit_compile:
+        return function(*given)
     return model.generation_functions.get(model, continuation, function, run.jit_compile)(*given)
 
 

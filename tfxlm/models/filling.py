@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from tfxlm.backend import is_concrete
 from tfxlm.errors import InputError
-from tfxlm.generation import GenerationOptions, checked_option, filled
-from tfxlm.models.continuing import Run
+from tfxlm.generation import checked_option, filled, token_id
 from tfxlm.models.prompts import Texts, ends_of, with_new_tokens
+
+# What filling of masks heeds of the arguments of `generate`, beside texts.
+_TEXTS = ("self", "input_ids", "attention_mask", "langs", "lengths")
+_HEEDED = ("mask_predict", "max_new_tokens", "mask_token_id", "pad_token_id", "return_dict_in_generate")
+# What changes nothing while another argument has its default.
+_NEEDS = {"mask_token_id": "mask_predict", "output_scores": "return_dict_in_generate"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,24 +44,17 @@ class MaskPredict:
         if self.more is not None:
             checked_option("max_new_tokens", self.more, 1)
 
-    def filled(self, model: Any, texts: Texts, options: GenerationOptions, run: Run) -> Any:
+    def filled(self, model: Any, texts: Texts, padding: int) -> Any:
         """Returns the texts with their masks filled, int32 (batch, length).
 
         Args:
             model: a masked model.
             texts: the texts.
-            options: those of single tokens, which must be the default ones.
-            run: likewise.
+            padding: the id of padding.
 
         Raises:
-            InputError: when they are not; when the model is causal; when it is not known what a mask is, or there are
-                none.
+            InputError: when the model is causal; when it is not known what a mask is, or there are none.
         """
-        if run.streamer is not None or run.hf_compat or not options.are_greedy:
-            raise InputError(
-                "mask_predict takes the likeliest of many tokens at a time: leave out the options of sampling, beam "
-                "search, penalties, scores, hf_compat and streamer."
-            )
         config = model.config
         if config.is_causal:
             raise InputError(
@@ -65,10 +66,12 @@ class MaskPredict:
             raise InputError(
                 "The configuration does not say which id is the mask. Give mask_token_id=tokenizer.mask_token_id."
             )
-        checked_option("mask_token_id", mask_id, 0)
-        ids, mask, langs = texts.ids, texts.mask, texts.langs
+        mask_id = token_id("mask_token_id", mask_id, config.vocab_size)
+        ids, mask, langs, more = texts
+        if more:
+            raise InputError(f"mask_predict does not heed {', '.join(more)}. Leave that out.")
         if self.more is not None:
-            ids, mask, langs = self._lengthened(texts, mask_id, options.pad_token_id)
+            ids, mask, langs = self._lengthened(texts, mask_id, padding)
         are_masks = mask & ops.equal(ids, mask_id)
         counts = ops.sum(ops.cast(are_masks, "int32"), axis=1)
         if is_concrete(counts) and not int(ops.max(counts)):
@@ -124,3 +127,30 @@ class MaskPredict:
             langs = longer(langs, ops.take_along_axis(langs, last, axis=1), 0)
         are_tokens = ops.not_equal(longer(ops.cast(mask, "int32"), 1, 0), 0)
         return longer(ids, mask_id, padding), are_tokens, langs
+
+
+def check_heeded(generate: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Refuses arguments of `generate` that would change nothing.
+
+    Args:
+        generate: the method.
+        arguments: all that it was called with, by name.
+
+    Raises:
+        InputError: filling of masks does not heed one, or one needs another.
+    """
+    parameters = inspect.signature(generate).parameters
+    given = {name for name, value in arguments.items() if _is_other(value, parameters[name].default)}
+    unheeded = [name for name in parameters if name in given - {*_TEXTS, *_HEEDED}]
+    if "mask_predict" in given and unheeded:
+        raise InputError(
+            f"mask_predict takes the likeliest of many tokens at a time, and does not heed {', '.join(unheeded)}: "
+            f"leave that out. Beside texts it heeds {', '.join(_HEEDED[1:])}."
+        )
+    for name, needed in _NEEDS.items():
+        if name in given and needed not in given:
+            raise InputError(f"{name} changes nothing without {needed}. Give {needed}, or leave {name} out.")
+
+
+def _is_other(value: Any, default: Any) -> bool:
+    return value is not default and (default is None or bool(np.any(value != default)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tfxlm.errors import InputError
-from tfxlm.generation import GenerationOptions, token_ids
+from tfxlm.generation import GenerationOptions, token_id, token_ids
 from tfxlm.models.continuing import CompiledFunctions, Run, continued
 from tfxlm.models.decoding import CachedReading, Reading
-from tfxlm.models.filling import MaskPredict
+from tfxlm.models.filling import MaskPredict, check_heeded
 from tfxlm.models.outputs import TFGenerateOutput
 from tfxlm.models.pretrained import TFPreTrainedModel
 from tfxlm.models.prompts import texts_of
@@ -113,7 +113,8 @@ class Generating(TFPreTrainedModel):
                 `config.eos_token_id`. For XLM-RoBERTa: positions are counted from 0 on, not from the first one that
                 it was trained with. XLM-RoBERTa-XL is generated with as it is here.
             mask_predict: for masked models: how many rounds masks are filled in. These are the mask tokens of the
-                texts, and `max_new_tokens` more behind each. Source: Ghazvininejad et al., "Mask-Predict" (2019).
+                texts, and `max_new_tokens` more behind each. Options of other ways to make texts are refused. Source:
+                Ghazvininejad et al., "Mask-Predict" (2019).
             mask_token_id: id of the mask token; needed where the configuration does not have it.
 
         Returns:
@@ -126,6 +127,7 @@ class Generating(TFPreTrainedModel):
             LanguageError: when a language is unknown.
             ArgumentError: for inputs that the model does not take.
         """
+        check_heeded(Generating.generate, locals())
         texts = texts_of(
             self,
             {
@@ -139,6 +141,9 @@ class Generating(TFPreTrainedModel):
         )
         config = self.config
         end = config.eos_token_id if hf_compat else config.end_token_id
+        padding = config.pad_index
+        if pad_token_id is not None:
+            padding = token_id("pad_token_id", pad_token_id, config.vocab_size)
         options = GenerationOptions(
             do_sample=do_sample,
             temperature=temperature,
@@ -151,13 +156,13 @@ class Generating(TFPreTrainedModel):
             early_stopping=early_stopping,
             num_return_sequences=num_return_sequences,
             eos_token_ids=token_ids("eos_token_id", end if eos_token_id is None else eos_token_id, config.vocab_size),
-            pad_token_id=config.pad_index if pad_token_id is None else pad_token_id,
+            pad_token_id=padding,
             output_scores=output_scores,
         )
         run = Run(seed=seed, streamer=streamer, jit_compile=jit_compile, hf_compat=hf_compat)
         if mask_predict is not None:
             output = TFGenerateOutput(
-                sequences=MaskPredict(mask_predict, max_new_tokens, mask_token_id).filled(self, texts, options, run)
+                sequences=MaskPredict(mask_predict, max_new_tokens, mask_token_id).filled(self, texts, padding)
             )
         else:
             if not config.is_causal and not self.reading(1, hf_compat).reads_rows:

@@ -105,6 +105,8 @@ def _timed(train_function: Callable[[Any], Any], seconds: Seconds) -> Callable[[
         begin, waited = time.perf_counter(), seconds.waiting
         # Of what is no iterator of TensorFlow, Keras takes the batch outside of the graph.
         logs = train_function(batches(iterator))
+        # A GPU is only told what to do: the step is over where a number of it is there.
+        ops.convert_to_numpy(keras.tree.flatten(logs)[0])
         seconds.learning += time.perf_counter() - begin - (seconds.waiting - waited)
         return logs
 

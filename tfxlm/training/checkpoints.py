@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from keras import ops
 
 from tfxlm import files
 from tfxlm.errors import CorruptFileError, UnsupportedFileError, WeightMismatchError
+from tfxlm.training.metrics import Figures
 
 ARRAYS, STATE = "state.safetensors", "state.json"
 FORMAT, VERSION = "tfxlm training", 1
+_LARGEST, _MAX = 1 << 48, 1e300  # of a number that counts, and of any other
 _FOLDER = re.compile(r"step-(\d{9})")
 
 
@@ -57,24 +58,27 @@ class CheckpointFolder:
             files.write_json(folder / STATE, {"format": FORMAT, "version": VERSION, **state, "step": step})
         for other in self.steps()[: -self._keep]:
             if other != best:
-                shutil.rmtree(self.folder(other), ignore_errors=True)
+                files.remove_folder(self.folder(other))
 
     def read_state(self, step: int) -> dict[str, Any]:
-        """Reads what was saved beside the weights.
+        """Reads what was saved beside the weights, and makes sure that it is of the form that `Run.state` gives it.
 
         Raises:
             CorruptFileError: it is damaged.
+            UnsafeFileError: it is a link that leads elsewhere.
             UnsupportedFileError: it is of another version.
         """
-        path = self.folder(step) / STATE
+        path = files.inside(self.folder(step), STATE)
         state = files.read_json(path)
         if state.get("format") != FORMAT or state.get("version") != VERSION:
             raise UnsupportedFileError(
                 f"'{path}' is of format {state.get('format')!r:.40}, version {state.get('version')!r:.40}, but "
                 f"{FORMAT!r}, version {VERSION}, is what can be resumed. Start anew in another folder."
             )
-        if state.get("step") != step or not isinstance(state.get("config"), dict):
-            raise CorruptFileError(f"'{path}' is not what was written. Remove '{path.parent}' to resume before it.")
+        for problem in _problems(state, step):
+            raise CorruptFileError(
+                f"'{path}' is not what was written: {problem}. Remove '{path.parent}' to resume before it."
+            )
         return state
 
     def load(self, model: keras.Model, step: int) -> None:
@@ -86,9 +90,10 @@ class CheckpointFolder:
 
         Raises:
             CorruptFileError: the file is damaged.
+            UnsafeFileError: it is a link that leads elsewhere.
             WeightMismatchError: it is of another model or optimizer.
         """
-        path, variables = self.folder(step) / ARRAYS, _variables(model)
+        path, variables = files.inside(self.folder(step), ARRAYS), _variables(model)
         try:
             with safetensors.safe_open(path, "numpy") as stored:
                 shapes = {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
@@ -109,3 +114,33 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns all variables of a training by name; seeds of dropout are the model's."""
     owners = {"model": model.variables, "optimizer": model.optimizer.variables}
     return {f"{owner}.{index}": it for owner, variables in owners.items() for index, it in enumerate(variables)}
+
+
+def _problems(state: Mapping[str, Any], step: int) -> Iterator[str]:
+    """Says what is wrong with a state; what comes later relies on what came before."""
+    if not _is_count(state.get("step")) or state["step"] != step:
+        yield f"step is {state.get('step')!r:.40}, not {step}"
+    for name in ("config", "store", "total", "held_out"):
+        if not isinstance(state.get(name), dict):
+            yield f"{name} is missing, or no object"
+    for name, figures in (*state["total"].items(), *state["held_out"].items()):
+        if not isinstance(figures, dict) or set(figures) != set(Figures.__dataclass_fields__):
+            yield f"the figures of {name!r:.40} are others than {', '.join(Figures.__dataclass_fields__)}"
+        is_right = _is_count(figures["batches"]) and all(map(_is_finite, figures.values()))
+        if not is_right or not 0 <= figures["correct"] <= figures["tokens"]:
+            yield f"the figures of {name!r:.40} cannot be"
+    best, loss = state.get("best_step"), state.get("best_loss")
+    if (best is None) != (loss is None) or not (
+        best is None or (_is_count(best) and best <= step and _is_finite(loss))
+    ):
+        yield f"the best step cannot be {best!r:.40} with a loss of {loss!r:.40}"
+    if not _is_count(state.get("without_better")):
+        yield f"without_better is {state.get('without_better')!r:.40}"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _LARGEST
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < _MAX

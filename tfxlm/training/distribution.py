@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import secrets
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from tfxlm import files
 from tfxlm.errors import ConfigError
 from tfxlm.training.settings import PretrainingConfig
 
 Shard = tuple[int, int]
+
+# A file with which workers find out whether they share a folder, and how long it may take to come to the others.
+_TOKEN, _PATIENCE = ".workers", 30.0
 
 
 class Devices:
@@ -38,6 +45,44 @@ class Devices:
     def scope(self) -> AbstractContextManager[Any]:
         """Returns the scope in which model and optimizer are made."""
         return self.strategy.scope() if self.strategy else nullcontext()
+
+    def sum_over_workers(self, number: int) -> int:
+        """Returns the sum of a number that each worker has; what all of them must come to."""
+        if not self._has_workers:
+            return number
+        of_devices = iter((number,))  # the first of this worker's has it, and the others nothing
+        values = self.strategy.experimental_distribute_values_from_function(
+            lambda _: tf.constant(next(of_devices, 0), tf.int64)
+        )
+        return int(self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None))
+
+    def check_shared(self, folder: Path) -> None:
+        """Makes sure that all workers see what one of them writes; all must come to it.
+
+        Args:
+            folder: the output folder.
+
+        Raises:
+            ConfigError: some do not, on every worker.
+        """
+        if not self._has_workers:
+            return
+        path, token = folder / _TOKEN, secrets.randbits(32) if self.writes else 0
+        if self.writes:
+            files.make_folder(folder)
+            path.write_text(str(token))
+        token = self.sum_over_workers(token)
+        end = time.monotonic() + _PATIENCE
+        while not (seen := _reads(path, str(token))) and time.monotonic() < end:
+            time.sleep(0.1)
+        others = self.sum_over_workers(int(not seen))
+        if self.writes:
+            path.unlink(missing_ok=True)
+        if others:
+            raise ConfigError(
+                f"{others} of the workers {'does' if others == 1 else 'do'} not see what is written to '{folder}'. "
+                "output must be a folder that all workers share, such as one on a network disk."
+            )
 
     @property
     def writes(self) -> bool:
@@ -83,6 +128,13 @@ def rows_of(dataset: tf.data.Dataset, shard: Shard) -> tf.data.Dataset:
         return tf.nest.map_structure(cut, batch)
 
     return dataset.map(part)
+
+
+def _reads(path: Path, text: str) -> bool:
+    try:
+        return path.read_text() == text
+    except OSError:
+        return False
 
 
 def _cut(dataset: tf.data.Dataset, parts: int) -> tf.data.Dataset:

@@ -20,7 +20,8 @@ class PretrainingAdamW(keras.optimizers.AdamW):
     """AdamW that says how large the last gradient was, and clips that of all replicas together.
 
     Keras clips on each replica what is its part of the gradient, so that several devices would learn something else
-    than one does.
+    than one does; and where several batches make one update, it averages weights with each of them, so that these
+    would have another average than one large batch.
 
     Args:
         *args, **kwargs: those of `keras.optimizers.AdamW`.
@@ -41,6 +42,15 @@ class PretrainingAdamW(keras.optimizers.AdamW):
         grads = [None if gradient is None else next(rest) for gradient in grads]
         self.gradient_norm.assign(ops.sqrt(sum(squares)) / (self.loss_scale_factor or 1.0))
         super().apply(grads, trainable_variables)
+
+    def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
+        average = super()._update_model_variables_moving_average
+        parts = self.gradient_accumulation_steps or 1
+        if parts == 1:
+            average(trainable_variables)
+        else:
+            is_update = ops.equal((self._iterations + 1) % parts, 0)
+            ops.cond(is_update, lambda: average(trainable_variables), lambda: None)
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
         return grads_and_vars  # they are sums already

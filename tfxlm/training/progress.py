@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from tfxlm.training.callbacks import RunCallback
 from tfxlm.training.metrics import Figures
-from tfxlm.training.run import Run
+from tfxlm.training.run import FigureTable, Run
 
 
 class ShowProgress(RunCallback):
@@ -88,15 +89,20 @@ def _accuracy(figures: Figures) -> str:
     return "-" if math.isnan(figures.accuracy) else f"{figures.accuracy:.1%}"
 
 
-def results_table(run: Run) -> Table:
-    """Makes the table at the end: what was learned from, and how well all of it is predicted."""
+def results_table(entries: Sequence[str], trained: FigureTable, held_out: FigureTable) -> Table:
+    """Makes the table at the end: what was learned from, and how well all of it is predicted.
+
+    Args:
+        entries: objectives and languages, such as "mlm:en".
+        trained: figures of the batches.
+        held_out: those of the evaluation.
+    """
     table = Table(title="Pre-training", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     names = ("objective", "batches", "tokens", "perplexity", "accuracy", "held out", "accuracy")
     for place, name in enumerate(names):
         table.add_column(name, justify="right" if place else "left", overflow="fold")
-    for entry in run.data.entries:
-        name = f"{entry.objective}:{entry.name}"
-        trained, held = run.total.get(name, Figures()), run.held_out.get(name, Figures())
-        figures = (f"{trained.batches:,}", f"{trained.tokens:,.0f}", _perplexity(trained), _accuracy(trained))
+    for name in entries:
+        own, held = trained.get(name, Figures()), held_out.get(name, Figures())
+        figures = (f"{own.batches:,}", f"{own.tokens:,.0f}", _perplexity(own), _accuracy(own))
         table.add_row(name, *figures, _perplexity(held), _accuracy(held))
     return table

@@ -23,7 +23,7 @@ from tfxlm.training.distribution import Devices
 from tfxlm.training.metrics import token_metrics
 from tfxlm.training.optimizers import NOT_DECAYED, PretrainingAdamW, averaged_weights
 from tfxlm.training.progress import ShowProgress, results_table
-from tfxlm.training.run import FigureTable, Run, store_identity
+from tfxlm.training.run import FigureTable, Run, figures_of, store_identity
 from tfxlm.training.schedules import WarmUp
 from tfxlm.training.settings import PretrainingConfig
 from tfxlm.training.summaries import WriteSummaries
@@ -38,8 +38,8 @@ class PretrainingResult:
     Args:
         folder: of the model and its tokenizer, as `save_pretrained` writes them.
         step: of the weights in it.
-        trained: figures of all batches, by objective and language, such as "mlm:en".
-        held_out: those of the last evaluation.
+        trained: figures of all batches up to that step, by objective and language, such as "mlm:en".
+        held_out: those of the last evaluation up to it.
         tokens_per_second: of this process, padding included.
         waiting: share of a step that it spent waiting for data.
     """
@@ -183,13 +183,17 @@ def pretrain(
     if not resume and (steps or (output / MODEL).exists()):
         raise OutputExistsError(f"'{output}' has a training already. Resume it (--resume), or give another output.")
     devices = Devices(config)
+    devices.check_shared(output)
+    if devices.writes:
+        for folder in (output, output / MODEL, checkpoints.path):
+            files.remove_leftovers(folder)
     data, tokenizer = make_data(config)
     run = Run(config, data, devices)
     _check_monitor(run)
     if steps:
         state = checkpoints.read_state(steps[-1])
         _check_same(config, data, state)
-        run.restore(state)
+        run.restore(state, steps)
     keras.utils.set_random_seed(config.seed)
     with devices.scope():
         model = make_model(config, make_config(config, data, tokenizer))
@@ -221,12 +225,12 @@ def _finish(
     run: Run, model: Any, tokenizer: Any, checkpoints: CheckpointFolder, console: Console | None
 ) -> PretrainingResult:
     """Writes the model and what it is worth."""
-    output, step = Path(run.config.output), run.step
-    if run.config.final == "best" and run.best_step is not None:
+    output, step, trained, held_out = Path(run.config.output), run.step, dict(run.total), run.held_out
+    if run.config.final == "best" and run.best_step not in (None, step):
         step = run.best_step
-    result = PretrainingResult(
-        output / MODEL, step, dict(run.total), run.held_out, run.tokens_per_second, run.seconds.share
-    )
+        state = checkpoints.read_state(step)
+        trained, held_out = figures_of(state["total"]), figures_of(state["held_out"])
+    result = PretrainingResult(output / MODEL, step, trained, held_out, run.tokens_per_second, run.seconds.share)
     if run.devices.writes:
         # What `fit` leaves may be averages, which a checkpoint has beside the weights.
         checkpoints.load(model, step)
@@ -235,7 +239,9 @@ def _finish(
         tokenizer.save_pretrained(output / MODEL)
         files.write_json(output / RESULTS, _as_json(run, result))
     if console is not None:
-        console.print(results_table(run))
+        console.print(
+            results_table([f"{entry.objective}:{entry.name}" for entry in run.data.entries], trained, held_out)
+        )
         what = f"step {step:,}" + (", the best" if step == run.best_step else "")
         console.print(
             f"{what}, is in '{result.folder}'; {result.waiting:.1%} of a step was spent waiting for data, at "
@@ -303,7 +309,7 @@ def _check_same(config: PretrainingConfig, data: PretrainingData, state: Mapping
     given = config.fixed()
     before = {name: state["config"].get(name) for name in given}
     changed = [
-        f"{name} was {before[name]!r} and is {value!r}" for name, value in given.items() if value != before[name]
+        f"{name} was {before[name]!r:.200} and is {value!r}" for name, value in given.items() if value != before[name]
     ]
     if state["store"] != store_identity(data):
         changed.append("the store has other texts")

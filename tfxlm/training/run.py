@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tfxlm.data import PretrainingData
@@ -123,18 +123,31 @@ class Run:
             "without_better": self.without_better,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes back to what `state` returned."""
+    def restore(self, state: Mapping[str, Any], steps: Collection[int]) -> None:
+        """Goes back to what `state` returned.
+
+        The best is found anew where losses of another kind were compared until now, or its checkpoint has gone.
+
+        Args:
+            state: of a checkpoint.
+            steps: those of all checkpoints.
+        """
         self.step = self.first_step = state["step"]
-        self.total = defaultdict(Figures, {name: Figures(**each) for name, each in state["total"].items()})
-        self.held_out = {name: Figures(**each) for name, each in state["held_out"].items()}
-        self.best_step, self.best_loss = state["best_step"], state["best_loss"]
-        self.without_better = state["without_better"]
+        self.total = defaultdict(Figures, figures_of(state["total"]))
+        self.held_out = figures_of(state["held_out"])
+        if state["config"].get("monitor") == self.config.monitor and state["best_step"] in steps:
+            self.best_step, self.best_loss = state["best_step"], state["best_loss"]
+            self.without_better = state["without_better"]
 
 
 def store_identity(data: PretrainingData) -> dict[str, str]:
     """Returns what is the same in two stores only if all their texts are."""
     return {"fingerprint": data.store.fingerprint, **data.store.checksums}
+
+
+def figures_of(table: Mapping[str, Mapping[str, Any]]) -> FigureTable:
+    """Returns figures that a state has as JSON types."""
+    return {name: Figures(**each) for name, each in table.items()}
 
 
 def _as_json(table: Mapping[str, Figures]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class PretrainingConfig:
 
     Args:
         store: folder that `tfxlm prepare` made.
-        output: folder of the run: `checkpoints/`, `logs/` and, at the end, `model/` and `results.json`.
+        output: folder of the run: `checkpoints/`, `logs/` and, at the end, `model/` and `results.json`. Several workers
+            must share it.
         objectives: what to learn, such as ``"mlm:en,de clm:fr tlm*0.5:en-de"``.
         steps: number of batches in all.
         tokenizer: folder or hub name of the tokenizer; that of the store by default.
@@ -97,7 +98,8 @@ class PretrainingConfig:
         devices: of "mirrored", such as ["gpu:0", "gpu:1"]; all by default. Of "tpu" the name of the TPU.
         evaluate_every: steps between evaluations on held-out text; 0 for none.
         evaluation_batches: most batches of each language in an evaluation; null for all.
-        monitor: held-out loss that counts as better or worse: "mean" of all, or one such as "mlm:de".
+        monitor: held-out loss that counts as better or worse: "mean" of all, or one such as "mlm:de". Where it is
+            another one when a run is resumed, the best is found anew.
         patience: evaluations without a better one after which training stops; 0 for never.
         final: whether `model/` is "last" or "best" by `monitor`.
         checkpoint_every: steps between checkpoints.

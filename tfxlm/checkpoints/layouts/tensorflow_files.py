@@ -28,9 +28,9 @@ _VARIABLES = {"kernel": "weight", "gamma": "weight", "embeddings": "weight", "we
 _TURNED = "kernel"
 # In paths it stands between the name of a list and the number in it.
 _LIST = "_._"
-# How deep groups may be in one another, and how many groups and datasets there may be: many times what the largest
-# models have.
-_DEEPEST, _MOST_OBJECTS = 64, 100_000
+# How deep groups may be in one another, how many groups and datasets there may be, and how long paths: many times what
+# the largest models have.
+_DEEPEST, _MOST_OBJECTS, _LONGEST_PATH = 64, 100_000, 512
 # What whole files have, whose paths begin with the layer and the model. Those in shards begin inside the model.
 _WHOLE = "keras_version"
 
@@ -113,10 +113,10 @@ def _datasets(file: MappedFile, content: Any) -> Iterator[tuple[str, Any]]:
             if address in seen:
                 continue
             seen.add(address)
-            if len(seen) > _MOST_OBJECTS or path.count("/") > _DEEPEST:
+            if len(seen) > _MOST_OBJECTS or path.count("/") > _DEEPEST or len(path) > _LONGEST_PATH:
                 raise CorruptFileError(
-                    f"'{file.path}' has groups in one another or datasets in a number that no model has. Get the file "
-                    "again."
+                    f"'{file.path}' has groups in one another or datasets in a number, or names of a length, that no "
+                    "model has. Get the file again."
                 )
             if isinstance(item, h5py.Dataset):
                 yield path, item

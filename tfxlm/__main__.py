@@ -1,4 +1,4 @@
-"""`python -m tfxlm.cli`."""
+"""`python -m tfxlm`, the same as `tfxlm`."""
 
 from tfxlm.cli import main
 
