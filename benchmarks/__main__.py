@@ -17,7 +17,18 @@ from typing import Any
 from benchmarks.parts import measured, parts_of
 from benchmarks.table import print_table
 
-NAMES = ("loading", "forward", "padding", "latency", "training", "generation", "memory", "tokenization", "texts")
+NAMES = (
+    "loading",
+    "forward",
+    "padding",
+    "latency",
+    "training",
+    "generation",
+    "memory",
+    "tokenization",
+    "texts",
+    "pipeline",
+)
 # Only when they are named: they fill the disk.
 NAMED = ("large",)
 
