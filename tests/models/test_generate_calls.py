@@ -233,7 +233,7 @@ def test_a_masked_model_says_what_it_can_do(family: Family) -> None:
         {"encoder_hidden_states": np.zeros((2, 3, 4))},
         {"output_scores": True, "streamer": object()},
     ],
-    ids=str,
+    ids=lambda options: ",".join(options),
 )
 def test_mask_predict_heeds_what_it_takes(options: dict[str, Any]) -> None:
     named = ", ".join(sorted(options, reverse=True))
