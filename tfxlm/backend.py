@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -236,6 +237,18 @@ def slice_update(values: Any, start: Any, updates: Any) -> Any:
         return updated(values, updates), gradient
 
     return update(values, updates)
+
+
+def outside_graphs(function: Callable[[], Any]) -> Any:
+    """Returns what a function that makes variables returns; called while a graph is made, they belong to no graph.
+
+    TensorFlow makes a graph once more whose first form made variables, and sees those of `tf.init_scope`, too; it does
+    not see those of another thread.
+    """
+    if not IS_TENSORFLOW or tf.executing_eagerly():
+        return function()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
 
 
 def compiled(function: Callable[..., Any], *, jit_compile: bool = False) -> Callable[..., Any]:

@@ -39,6 +39,26 @@ def classifier(small: XLMConfig) -> TFXLMForSequenceClassification:
     return model
 
 
+def test_metrics_are_made_without_a_second_graph(small: XLMConfig, inputs: dict[str, np.ndarray]) -> None:
+    """Those that are named are made in the first step, of what labels and outputs look like."""
+    found = {}
+    for eager in (True, False):
+        model = perturb(TFXLMForSequenceClassification(small))
+        calls: list[bool] = []
+        own_loss = model.compute_loss
+        model.compute_loss = lambda *args, calls=calls, own_loss=own_loss, **kwargs: (
+            calls.append(tf.inside_function()) or own_loss(*args, **kwargs)
+        )
+        metrics = {"metrics": ["accuracy"], "weighted_metrics": ["sparse_categorical_crossentropy"]}
+        model.compile(keras.optimizers.SGD(0.01), run_eagerly=eager, **metrics)
+        fitted = model.fit(inputs, LABELS, verbose=0, batch_size=7, epochs=2).history
+        found[eager] = fitted | model.evaluate(inputs, LABELS, verbose=0, batch_size=7, return_dict=True)
+        assert calls == ([False] * 3 if eager else [True] * 2)  # of a graph that learns, and one that does not
+    assert found[True].keys() == found[False].keys() >= {"accuracy", "sparse_categorical_crossentropy"}
+    for name, expected in found[True].items():
+        np.testing.assert_allclose(found[False][name], expected, rtol=1e-5)
+
+
 def test_no_labels(classifier: Any, inputs: dict[str, np.ndarray]) -> None:
     with pytest.raises(InputError, match=r'no labels to learn from\. Give them as y, in \(x, y\) batches, or as x\["'):
         classifier.fit(inputs, verbose=0)

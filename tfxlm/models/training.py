@@ -13,6 +13,7 @@ from tfxlm.backend import (
     IS_TENSORFLOW,
     has_several_workers,
     num_replicas,
+    outside_graphs,
     shared_evenly,
     sum_over_replicas,
     with_mask,
@@ -140,7 +141,12 @@ class OwnLossModel(keras.Model):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Updates and returns the compiled metrics of the main outputs."""
-        results = super().compute_metrics(x, *self._paired(x, y, y_pred, sample_weight))
+        true, predicted, weights = self._paired(x, y, y_pred, sample_weight)
+        metrics = self._compile_metrics
+        # Of several replicas Keras does it before the first step.
+        if metrics is not None and not metrics.built and num_replicas() == 1:
+            outside_graphs(lambda: metrics.build(true, predicted))
+        results = super().compute_metrics(x, true, predicted, weights)
         # Of several workers Keras takes the mean over the first axis of what each of them returns.
         return {name: value[None] for name, value in results.items()} if has_several_workers() else results
 
