@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.measure import median
 from benchmarks.table import Row
 
-# The example's tokenizer, whose merges are made in Python: what is measured begins behind it, with ids.
+# It makes the store, which is not part of what is measured.
 TOKENIZER = Path(__file__).parents[1] / "examples/checkpoint"
 TEXTS = {"en": "ntrex.eng.txt", "de": "ntrex.deu.txt"}
 PARTS = {"mlm": "mlm:de,en", "clm": "clm:de,en", "tlm": "tlm:en-de"}

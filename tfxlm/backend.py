@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -384,14 +383,6 @@ def device_scope(device: str | None) -> AbstractContextManager[Any]:
 
 # What TensorFlow wants tensors to be aligned to, in bytes: with others its matrix products end the process.
 ALIGNMENT = 64
-
-
-def aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Returns an array without values that `tensor_over` takes."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def tensor_over(array: np.ndarray) -> Any:

@@ -151,10 +151,16 @@ def test_errors_of_the_graph(client: Client) -> None:
         client.predict("tiny", {**IDS, "lengths": [[2], [1]]})
 
 
-def test_metadata_is_asked_for_once_and_again_before_a_refusal(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[type]:
+    """The types of the calls that were sent over REST."""
+    types: list[type] = []
     send = RestTransport.send
-    monkeypatch.setattr(RestTransport, "send", lambda link, call, _: asked.append(type(call)) or send(link, call, _))
+    monkeypatch.setattr(RestTransport, "send", lambda link, call, _: types.append(type(call)) or send(link, call, _))
+    return types
+
+
+def test_metadata_is_asked_for_once_and_again_before_a_refusal(server: Server, asked: list[type]) -> None:
     with Client(rest=server.rest_url) as client:
         for _ in range(3):
             client.predict("tiny", IDS)
@@ -195,10 +201,7 @@ def test_a_signature_that_changed_is_asked_for_once_more(tmp_path: Path, make: A
             assert (outputs["y"].dtype, outputs["y"].tolist()) == (np.int32, [2])
 
 
-def test_a_refusal_of_what_has_not_changed_is_not_repeated(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    send = RestTransport.send
-    monkeypatch.setattr(RestTransport, "send", lambda link, call, _: asked.append(type(call)) or send(link, call, _))
+def test_a_refusal_of_what_has_not_changed_is_not_repeated(server: Server, asked: list[type]) -> None:
     with Client(rest=server.rest_url) as client:
         for _ in range(2):
             with pytest.raises(ServingError, match=r"input_ids must be below 10") as caught:

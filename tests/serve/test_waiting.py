@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,16 +32,27 @@ def make(folder: Path, **options: Any) -> Server:
     return Server({"tiny": folder}, **{"rest_port": 0, "grpc_port": 0, **options})
 
 
+@contextlib.contextmanager
+def asked_over_both(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
+) -> Iterator[tuple[Server, tuple[Client, Client], Held]]:
+    """A server of one thread, clients over REST and gRPC, and its calls, which wait until they are let go."""
+    with (
+        make(folder, num_threads=1, **options) as server,
+        Client(rest=server.rest_url, **ONCE) as over_rest,
+        Client(grpc=server.grpc_address, **ONCE) as over_grpc,
+        Held(monkeypatch) as held,
+    ):
+        yield server, (over_rest, over_grpc), held
+
+
 @pytest.mark.parametrize("batching", [None, BatchingParameters(num_batch_threads=1)])
 def test_a_full_queue_says_so_and_status_still_answers(
     tiny_folder: Path, batching: BatchingParameters | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        make(tiny_folder, num_threads=1, max_queued=1, batching=batching) as server,
         ThreadPoolExecutor(2) as pool,
-        Client(rest=server.rest_url, **ONCE) as over_rest,
-        Client(grpc=server.grpc_address, **ONCE) as over_grpc,
-        Held(monkeypatch) as held,
+        asked_over_both(tiny_folder, monkeypatch, max_queued=1, batching=batching) as (server, clients, held),
     ):
         url, body = f"{server.rest_url}/v1/models/tiny:predict", json.dumps({"inputs": CLASSIFY})
         first = pool.submit(httpx.post, url, content=body, timeout=60)
@@ -49,7 +62,7 @@ def test_a_full_queue_says_so_and_status_still_answers(
         answer = httpx.post(url, content=body)
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         assert answer.json() == {"error": "The server is busy: 1 requests are waiting already. Try again later."}
-        for client in (over_rest, over_grpc):
+        for client in clients:
             with pytest.raises(ServingError, match="1 requests are waiting already") as caught:
                 client.predict("tiny", CLASSIFY)
             assert caught.value.code == "RESOURCE_EXHAUSTED"
@@ -63,24 +76,21 @@ def test_what_nobody_waits_for_any_more_is_not_run(
     tiny_folder: Path, batching: BatchingParameters | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        make(tiny_folder, num_threads=1, batching=batching) as server,
         ThreadPoolExecutor(1) as pool,
-        Client(rest=server.rest_url) as over_rest,
-        Client(grpc=server.grpc_address) as over_grpc,
-        Held(monkeypatch) as held,
+        asked_over_both(tiny_folder, monkeypatch, batching=batching) as (server, clients, held),
     ):
-        for client in (over_rest, over_grpc):
+        for client in clients:
             client.metadata("tiny")
-        first = pool.submit(over_rest.predict, "tiny", CLASSIFY, timeout=60)
+        first = pool.submit(clients[0].predict, "tiny", CLASSIFY, timeout=60)
         held.wait_for(1)
-        for client in (over_rest, over_grpc):
+        for client in clients:
             with pytest.raises(ServingError, match=r"not answer(ed)? within") as caught:
                 client.predict("tiny", {"x": [1.0]}, signature_name="half_plus_three", timeout=0.2)
             assert caught.value.code == "DEADLINE_EXCEEDED"
         wait_until(lambda: in_progress(server) == 1)
         held.leave.set()
         assert first.result(30)["scores"].shape == (2, 3)
-        over_rest.predict("tiny", CLASSIFY)
+        clients[0].predict("tiny", CLASSIFY)
         assert held.calls == ["serving_default", "serving_default"]
 
 
@@ -92,21 +102,18 @@ def test_places_of_those_who_gave_up_are_free_at_once(
 ) -> None:
     """One place in the queue, taken again and again by requests whose clients give up, over both interfaces."""
     with (
-        make(tiny_folder, num_threads=1, max_queued=1, batching=batching) as server,
         ThreadPoolExecutor(2) as pool,
-        Client(rest=server.rest_url, **ONCE) as over_rest,
-        Client(grpc=server.grpc_address, **ONCE) as over_grpc,
-        Held(monkeypatch) as held,
+        asked_over_both(tiny_folder, monkeypatch, max_queued=1, batching=batching) as (server, clients, held),
     ):
-        for client in (over_rest, over_grpc):
+        for client in clients:
             client.metadata("tiny")
-        first = pool.submit(over_rest.predict, "tiny", CLASSIFY, timeout=60)
+        first = pool.submit(clients[0].predict, "tiny", CLASSIFY, timeout=60)
         held.wait_for(1)
-        for client in (over_rest, over_grpc) * 3:
+        for client in clients * 3:
             with pytest.raises(ServingError, match=r"not answer(ed)? within"):
                 client.predict("tiny", {"text": ["a"]}, signature_name="upper", timeout=0.1)
             wait_until(lambda: in_progress(server) == 1)
-        last = pool.submit(over_grpc.predict, "tiny", {"text": ["a"]}, signature_name="upper", timeout=60)
+        last = pool.submit(clients[1].predict, "tiny", {"text": ["a"]}, signature_name="upper", timeout=60)
         wait_until(lambda: in_progress(server) == 2)
         held.leave.set()
         assert first.result(30)["scores"].shape == (2, 3)

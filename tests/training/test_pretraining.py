@@ -26,8 +26,10 @@ from tfxlm.data import PretrainingData, open_store
 from tfxlm.data.prepare import prepare_store
 from tfxlm.errors import ConfigError, CorruptFileError, OutputExistsError, UnsafeFileError, UnsupportedFileError
 from tfxlm.training import PretrainingConfig, PretrainingResult, callbacks, make_plan, pretrain
+from tfxlm.training.distribution import Devices
 from tfxlm.training.metrics import Figures
 from tfxlm.training.recipes import make_config, make_data
+from tfxlm.training.run import Run
 
 ENTRIES = {"mlm:en", "mlm:de", "clm:fr", "tlm:en-de"}
 
@@ -279,3 +281,14 @@ def test_a_plan(store: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["pretrain", str(file), "--dry-run", "--set", "steps=100"], env={"COLUMNS": "120"})
     assert done.exit_code == 0 and f"{plan.parameters:,} parameters" in done.output and "6,400" in done.output
     assert not (tmp_path / "run").exists()
+
+
+def test_evaluations_without_a_best_are_counted_over_a_break(store: Any, tmp_path: Path) -> None:
+    """As where nothing was hidden, and there is no loss to compare."""
+    config = PretrainingConfig.from_dict(settings(store, tmp_path / "run"))
+    data, _ = make_data(config)
+    run, again = (Run(config, data, Devices(config)) for _ in range(2))
+    for _ in range(2):
+        run.evaluated({"mlm:en": Figures()})
+    again.restore({**run.state(), "step": 4}, [4])
+    assert (again.best_step, again.without_better) == (None, 2)

@@ -193,9 +193,17 @@ def read_ahead(jobs: Sequence[Callable[[], T]]) -> Generator[T, None, None]:
 
 def _read(checkpoint: Checkpoint, tensor: str, variable: keras.Variable, transposed: bool) -> np.ndarray:
     """Reads a tensor from the file as what `variable` takes."""
-    array = backend.aligned_array(tuple(variable.shape), np.dtype(variable.dtype))
+    array = _aligned_array(tuple(variable.shape), np.dtype(variable.dtype))
     checkpoint.read_into(tensor, array.T if transposed else array)
     return array
+
+
+def _aligned_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Returns an array without values that `backend.tensor_over` takes."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + backend.ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % backend.ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _view(checkpoint: Checkpoint, tensor: str, dtype: str) -> np.ndarray | None:

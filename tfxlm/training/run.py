@@ -135,7 +135,7 @@ class Run:
         self.step = self.first_step = state["step"]
         self.total = defaultdict(Figures, figures_of(state["total"]))
         self.held_out = figures_of(state["held_out"])
-        if state["config"].get("monitor") == self.config.monitor and state["best_step"] in steps:
+        if state["config"].get("monitor") == self.config.monitor and state["best_step"] in (None, *steps):
             self.best_step, self.best_loss = state["best_step"], state["best_loss"]
             self.without_better = state["without_better"]
 
