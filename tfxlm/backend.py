@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -103,6 +102,14 @@ def softmax(scores: Any) -> Any:
     return ops.softmax(scores, axis=(len(scores.shape) - 1,))
 
 
+def argmax(scores: Any) -> Any:
+    """Returns the place of the highest score over the last axis, int32; the first of equal ones.
+
+    `keras.ops.argmax` first looks for negative zeros, in several passes over all scores.
+    """
+    return tf.argmax(scores, axis=-1, output_type=tf.int32) if IS_TENSORFLOW else ops.argmax(scores, axis=-1)
+
+
 def check_range(ids: Any, limit: int, message: str) -> Any:
     """Checks that all of `ids` are in [0, limit) and returns them.
 
@@ -169,18 +176,6 @@ def with_mask(tensor: Any, mask: Any) -> Any:
     masked = ops.copy(tensor)
     set_keras_mask(masked, mask)
     return masked
-
-
-def is_dataset(value: Any) -> bool:
-    """Whether a value is a `tf.data.Dataset`, which Keras takes on any backend."""
-    tensorflow = sys.modules.get("tensorflow")
-    return tensorflow is not None and isinstance(value, tensorflow.data.Dataset)
-
-
-def array_functions(array: Any) -> Any:
-    """Returns what has numpy's functions for an array: numpy, or TensorFlow's double for tensors of a `tf.data` map."""
-    tensorflow = sys.modules.get("tensorflow")
-    return tensorflow.experimental.numpy if tensorflow is not None and tensorflow.is_tensor(array) else np
 
 
 def is_float(tensor: Any) -> bool:

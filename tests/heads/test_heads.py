@@ -12,7 +12,7 @@ from tfxlm.errors import InputError
 from tfxlm.heads.classification import classification_loss, problem_of
 from tfxlm.heads.decode import classification_scores
 from tfxlm.heads.language_modeling import chosen_positions
-from tfxlm.heads.losses import cross_entropy
+from tfxlm.heads.losses import cross_entropy, token_losses
 
 RNG = np.random.default_rng(1)
 
@@ -40,6 +40,52 @@ def test_problem(dtype: str, num_labels: int, given: str | None, problem: str) -
 
 LOGITS = RNG.normal(size=(4, 3)).astype(np.float32)
 TARGETS = RNG.integers(0, 2, (4, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(("shape", "classes", "scale"), [((7,), 3, 1.0), ((2, 5), 1001, 30.0), ((0, 4), 9, 1.0)])
+def test_losses_of_tokens_and_their_gradients(
+    shape: tuple[int, ...], classes: int, scale: float, jit_compile: bool
+) -> None:
+    logits = RNG.normal(scale=scale, size=(*shape, classes)).astype(np.float32)
+    ids, weights = RNG.integers(0, classes, shape), RNG.normal(size=shape).astype(np.float32)
+
+    @tf.function(jit_compile=jit_compile)
+    def measured(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            losses = token_losses(tf.constant(ids, tf.int32), logits)
+            weighted = tf.reduce_sum(losses * weights)
+        return losses, tape.gradient(weighted, logits)
+
+    losses, gradient = measured(tf.constant(logits))
+    exact = log_softmax(logits.astype(np.float64))
+    places = np.eye(classes)[ids]
+    np.testing.assert_allclose(losses, -(exact * places).sum(-1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(gradient, (np.exp(exact) - places) * weights[..., None], atol=1e-6)
+
+
+def test_losses_of_tokens_can_be_differentiated_twice() -> None:
+    logits, ids = tf.constant(LOGITS), tf.constant([0, 2, 1, 1])
+    with tf.GradientTape() as outer:
+        outer.watch(logits)
+        with tf.GradientTape() as inner:
+            inner.watch(logits)
+            loss = tf.reduce_sum(token_losses(ids, logits))
+        penalty = tf.reduce_sum(inner.gradient(loss, logits) ** 2)
+    p = np.exp(log_softmax(LOGITS.astype(np.float64)))
+    error = 2 * (p - np.eye(3)[ids])
+    expected = p * (error - (p * error).sum(-1, keepdims=True))
+    np.testing.assert_allclose(outer.gradient(penalty, logits), expected, atol=1e-6)
+
+
+def test_a_class_that_cannot_be_has_no_gradient() -> None:
+    logits = tf.constant([[0.0, -np.inf, 1.0], [0.0, -np.inf, 1.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        losses = token_losses(tf.constant([2, 1]), logits)
+    np.testing.assert_allclose(losses, [np.log(1 + np.exp(-1)), np.inf], rtol=1e-6)
+    np.testing.assert_array_equal(tape.gradient(losses, logits)[0, 1], 0)
 
 
 @pytest.mark.parametrize(

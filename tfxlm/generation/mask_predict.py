@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tfxlm.backend import argmax
 from tfxlm.generation.scores import NEVER
 
 
@@ -44,7 +45,7 @@ def filled(
         refused = np.isin(np.arange(scores.shape[-1]), list(forbidden))
         scores = ops.where(refused, NEVER, scores)
         best = ops.max(ops.softmax(scores, axis=-1), axis=-1)
-        found = ops.cast(ops.argmax(scores, axis=-1), "int32")
+        found = argmax(scores)
         return ops.where(are_open, found, tokens), ops.where(are_open, best, probabilities)
 
     def proceed(turn: Any, tokens: Any, probabilities: Any) -> tuple[Any, Any, Any]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from tfxlm.backend import slice_update
+from tfxlm.backend import argmax, slice_update
 from tfxlm.generation.loop import Generated, Prompt, Steps
 from tfxlm.generation.options import GenerationOptions
 from tfxlm.generation.scores import Rules, drawn
@@ -85,10 +85,7 @@ class Sampling:
         count, prompt, ended = variables.count, variables.prompt, variables.have_ended
         end = ops.shape(variables.texts)[1] - self.most + count
         scores = self.rules(ops.cast(logits, "float32"), variables.texts, end, count < prompt.minimums)
-        if self.options.do_sample:
-            tokens = drawn(scores, ops.take(prompt.draws, count, axis=1))
-        else:
-            tokens = ops.cast(ops.argmax(scores, axis=-1), "int32")
+        tokens = drawn(scores, ops.take(prompt.draws, count, axis=1)) if self.options.do_sample else argmax(scores)
         written = ops.where(ended, -1, tokens)[:, None]
         kept = variables.scores
         return variables._replace(

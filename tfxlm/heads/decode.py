@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from tfxlm.backend import softmax
+from tfxlm.backend import argmax, softmax
 from tfxlm.heads.classification import problem_of
 
 TOP_K = 5
@@ -74,7 +74,7 @@ def token_labels(logits: Any, mask: Any) -> tuple[Any, Any]:
         Their ids, int32 (batch, length), and probabilities, float32 (batch, length); at padding -1 and 0.
     """
     probs = softmax(ops.cast(logits, "float32"))
-    return _where_real(mask, ops.argmax(probs, axis=-1), ops.max(probs, axis=-1))
+    return _where_real(mask, argmax(probs), ops.max(probs, axis=-1))
 
 
 def _where_real(mask: Any, ids: Any, scores: Any) -> tuple[Any, Any]:

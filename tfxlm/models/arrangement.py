@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfxlm.backend import array_functions, is_dataset
 from tfxlm.errors import InputError
 from tfxlm.models.batches import Labels
 
@@ -77,7 +77,7 @@ class Arrangement:
 
     def _weights(self, labels: Any, class_weight: Mapping[int, float]) -> Any:
         """The weight of each label, as Keras gives them: 1 for classes without one, and for -100."""
-        math = array_functions(labels)
+        math = _array_functions(labels)
         # The last place of the table is that of all classes without a weight.
         others = max(map(int, class_weight)) + 1
         table = np.ones(others + 1, np.float32)
@@ -160,12 +160,24 @@ class _ArrangedBatches(keras.utils.PyDataset):
 
 def yields_batches(data: Any) -> bool:
     """Whether data is one of those that give batch after batch and can be arranged on the way."""
-    return is_dataset(data) or isinstance(data, keras.utils.PyDataset | types.GeneratorType)
+    return _is_dataset(data) or isinstance(data, keras.utils.PyDataset | types.GeneratorType)
 
 
 def _ones(labels: Any) -> Any:
-    return array_functions(labels).ones_like(labels, dtype=np.float32)
+    return _array_functions(labels).ones_like(labels, dtype=np.float32)
 
 
 def _is_arrays(data: Any) -> bool:
     return isinstance(data, Mapping | list | tuple) or hasattr(data, "shape")
+
+
+def _is_dataset(value: Any) -> bool:
+    """Whether a value is a `tf.data.Dataset`, which Keras takes on any backend."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(value, tensorflow.data.Dataset)
+
+
+def _array_functions(array: Any) -> Any:
+    """Returns what has numpy's functions for an array: numpy, or TensorFlow's double for tensors of a `tf.data` map."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow.experimental.numpy if tensorflow is not None and tensorflow.is_tensor(array) else np

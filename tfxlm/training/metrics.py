@@ -10,6 +10,8 @@ from typing import Any, Self
 import keras
 from keras import ops
 
+from tfxlm.backend import argmax
+
 
 @keras.saving.register_keras_serializable("tfxlm")
 class CountedTokens(keras.metrics.Sum):
@@ -26,7 +28,7 @@ class CorrectTokens(keras.metrics.Sum):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds those of a batch: (batch, P), (batch, P, vocab_size) and (batch, P)."""
-        best = ops.argmax(y_pred, axis=-1)
+        best = argmax(y_pred)
         super().update_state(ops.cast(ops.equal(best, ops.cast(y_true, best.dtype)), "float32"), sample_weight)
 
 
