@@ -40,7 +40,7 @@ def parse_arguments() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("experiment"), help="folder of all that is made")
-    parser.add_argument("--vocab-size", type=int, default=8000, help="ids of the joint vocabulary (default: 8000)")
+    parser.add_argument("--vocab-size", type=int, default=4000, help="ids of the joint vocabulary (default: 4000)")
     parser.add_argument("--most", type=int, help="most pairs of each file, to try it out (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="classifiers to average over (default: 3)")
     parser.add_argument("--workers", type=int, default=2, help="processes that tokenize (default: 2)")

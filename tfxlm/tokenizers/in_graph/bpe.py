@@ -38,7 +38,7 @@ class GraphBytePairEncoder(tf.Module):
         self._whole_words = _table(*_whole_words(encoder), default=-1)
         lefts = np.array([numbers[left] for left, _ in encoder.merges], np.int64)
         rights = np.array([numbers[right] for _, right in encoder.merges], np.int64)
-        self._products = np.array([numbers[left + right] for left, right in encoder.merges] or [0], np.int32)
+        self._products = np.array([numbers[left + right] for left, right in encoder.merges] or [0], np.int64)
         self._ranks = _table(self._key(lefts, rights), np.arange(len(lefts), dtype=np.int32), default=_NO_MERGE)
         self._inner = self._characters({symbol: number for symbol, number in numbers.items() if len(symbol) == 1})
         self._final = self._characters(
@@ -90,19 +90,22 @@ class GraphBytePairEncoder(tf.Module):
         def with_pieces() -> list[tf.RaggedTensor]:
             of_rest = cut(tf.gather(words, rest))
             lengths = tf.tensor_scatter_nd_update(counts, rest[:, None], of_rest[0].row_lengths())
-            rows = tf.repeat(tf.range(tf.size(words, tf.int64)), lengths)
+            rows = segments.rows_of_lengths(lengths)
             # In the order of the words: those that are one piece, and between them the pieces of the others.
             places = tf.where(tf.gather(whole, rows) < 0)
             return [
                 tf.RaggedTensor.from_row_lengths(
-                    tf.tensor_scatter_nd_update(tf.gather(own, rows), places, others.flat_values), lengths
+                    tf.tensor_scatter_nd_update(tf.gather(own, rows), places, others.flat_values),
+                    lengths,
+                    validate=False,
                 )
                 for own, others in zip((whole, *of_whole), of_rest, strict=True)
             ]
 
         def without_pieces() -> list[tf.RaggedTensor]:
             return [
-                tf.RaggedTensor.from_row_lengths(tf.boolean_mask(own, whole >= 0), counts) for own in (whole, *of_whole)
+                tf.RaggedTensor.from_row_lengths(tf.boolean_mask(own, whole >= 0), counts, validate=False)
+                for own in (whole, *of_whole)
             ]
 
         return when(tf.size(rest) > 0, with_pieces, without_pieces)
@@ -112,7 +115,7 @@ class GraphBytePairEncoder(tf.Module):
 
     def _characters(self, numbers: dict[str, int]) -> np.ndarray:
         """Returns the number of each code point's symbol, up to the last one that has any."""
-        table = np.full(max(map(ord, numbers), default=0) + 2, self._unknown, np.int32)
+        table = np.full(max(map(ord, numbers), default=0) + 2, self._unknown, np.int64)
         for character, number in numbers.items():
             table[ord(character)] = number
         return table
@@ -123,12 +126,12 @@ class GraphBytePairEncoder(tf.Module):
 
     def _cut(self, words: tf.Tensor) -> list[tf.RaggedTensor]:
         codes = tf.strings.unicode_decode(words, "UTF-8")
-        ids, _ = self._merged(words, codes.flat_values, codes.value_rowids())
+        ids, _ = self._merged(words, codes.flat_values, segments.rows_of(codes))
         return [ids]
 
     def _cut_and_measured(self, words: tf.Tensor) -> list[tf.RaggedTensor]:
         codes = tf.strings.unicode_decode(words, "UTF-8")
-        ids, is_piece = self._merged(words, codes.flat_values, codes.value_rowids())
+        ids, is_piece = self._merged(words, codes.flat_values, segments.rows_of(codes))
         counted = tf.cast(~characters_of("space", codes.flat_values), tf.int32)
         sizes = tf.math.segment_sum(counted, tf.cumsum(tf.cast(is_piece, tf.int32)) - 1)
         return [ids, ids.with_flat_values(sizes)]
@@ -148,22 +151,29 @@ class GraphBytePairEncoder(tf.Module):
         symbols = tf.where(is_last, self._symbols_of(flat, self._final), self._symbols_of(flat, self._inner))
         # An end stands behind each word, which merges with nothing.
         count = tf.size(flat) + tf.size(words)
+        end = tf.constant(self._end, tf.int64)
         places = tf.range(tf.size(flat)) + tf.cast(rows, tf.int32)
-        symbols = tf.tensor_scatter_nd_update(tf.fill(count[None], self._end), places[:, None], symbols)
+        symbols = tf.tensor_scatter_nd_update(tf.fill(count[None], end), places[:, None], symbols)
         # Finished words leave the loop, and their symbols stay here, where their first characters were.
-        finished = tf.fill(count[None], self._end)
+        finished = tf.fill(count[None], end)
 
         def round_of_merges(symbols: tf.Tensor, places: tf.Tensor, finished: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            wide = tf.cast(symbols, tf.int64)
-            ranks = tf.pad(self._ranks.lookup(self._key(wide[:-1], wide[1:])), [[0, 1]], constant_values=_NO_MERGE)
+            pairs = self._key(symbols[:-1], symbols[1:])
+            ranks = tf.pad(self._ranks.lookup(pairs), [[0, 1]], constant_values=_NO_MERGE)
             word = tf.cumsum(tf.cast(symbols == self._end, tf.int32), exclusive=True)
             best = tf.gather(tf.math.segment_min(ranks, word), word)
             goes_on = best != _NO_MERGE
             done = tf.where(~goes_on)
             finished = tf.tensor_scatter_nd_update(finished, tf.gather(places, done), tf.gather_nd(symbols, done))
-            merges = _every_second(goes_on & (ranks == best))
+            merges = goes_on & (ranks == best)
+            are_merged = _previous(merges)
+            merges, are_merged = when(
+                tf.reduce_any(merges & are_merged),
+                lambda: _every_second(merges, are_merged),
+                lambda: (merges, are_merged),
+            )
             symbols = tf.where(merges, tf.gather(self._products, tf.where(merges, ranks, 0)), symbols)
-            stays = tf.where(goes_on & ~_previous(merges))[:, 0]
+            stays = tf.squeeze(tf.where(goes_on & ~are_merged), 1)
             return tf.gather(symbols, stays), tf.gather(places, stays), finished
 
         anything = tf.TensorShape([None])
@@ -208,9 +218,18 @@ def _previous(values: tf.Tensor) -> tf.Tensor:
     return tf.pad(values, [[1, 0]])[:-1]
 
 
-def _every_second(merges: tf.Tensor) -> tf.Tensor:
-    """Leaves out merges that overlap with one before them, as in "aaa": of some in a row, every second one."""
-    is_first = merges & ~_previous(merges)
+def _every_second(merges: tf.Tensor, are_merged: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Leaves out merges that overlap with one before them, as in "aaa": of some in a row, every second one.
+
+    Args:
+        merges: boolean (symbols,), which merge with the next one.
+        are_merged: boolean (symbols,), before which one that merges stands.
+
+    Returns:
+        Both, afterwards.
+    """
+    is_first = merges & ~are_merged
     firsts = tf.pad(tf.where(is_first)[:, 0], [[0, 1]])
     run = tf.maximum(tf.cumsum(tf.cast(is_first, tf.int32)) - 1, 0)
-    return merges & ((tf.range(tf.size(merges, tf.int64)) - tf.gather(firsts, run)) % 2 == 0)
+    merges &= (tf.range(tf.size(merges, tf.int64)) - tf.gather(firsts, run)) % 2 == 0
+    return merges, _previous(merges)

@@ -93,22 +93,25 @@ def framed(
     ids = tf.fill(tf.stack([tf.size(total), length]), pad_id)
     segments = tf.zeros_like(ids)
     start = tf.zeros_like(total)
+    # Each part goes on to the end of the row, and the next one over it.
     for part, segment in layout:
-        if isinstance(part, str):
-            window = texts[part]
-            size, content = window.size, _content(window, places - start[:, None])
-        else:
-            size, content = tf.ones_like(total), tf.constant(part)
-        inside = (places >= start[:, None]) & (places < (start + size)[:, None])
-        ids = tf.where(inside, content, ids)
+        begun = places >= start[:, None]
+        size, content = (texts[part].size, _content(texts[part], start, places)) if isinstance(part, str) else (1, part)
+        ids = tf.where(begun, content, ids)
         if segment:
-            segments = tf.where(places >= start[:, None], segment, segments)
+            segments = tf.where(begun, segment, segments)
         start += size
-    return ids, total, segments
+    return tf.where(places < start[:, None], ids, pad_id), total, segments
 
 
-def _content(window: Window, places: tf.Tensor) -> tf.Tensor:
-    """Returns the pieces at places of windows, int32 (batch, length), and anything outside of them."""
+def _content(window: Window, start: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Returns the pieces of windows at places of rows, int32 (batch, length), and anything outside of them.
+
+    Args:
+        window: of a text in each row.
+        start: int32 (batch,): where it begins in its row.
+        places: int32 (1, length).
+    """
     flat = tf.pad(window.pieces.flat_values, [[0, 1]])  # there is always something to take
-    begin = tf.cast(window.pieces.row_starts(), tf.int32) + window.start
+    begin = tf.cast(window.pieces.row_starts(), tf.int32) + window.start - start
     return tf.gather(flat, tf.clip_by_value(begin[:, None] + places, 0, tf.size(flat) - 1))

@@ -59,26 +59,23 @@ class GraphMosesWords(tf.Module):
             tf.lookup.KeyValueTensorInitializer(list(entries), list(entries.values()), tf.string, tf.int32), 0
         )
 
-    def __call__(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
-        """Returns the words.
+    def __call__(self, texts: tf.Tensor, languages: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the words, string (words,), and the row of each, int64 (words,).
 
         Args:
             texts: string (rows,), valid UTF-8.
             languages: int32 (rows,), indices of languages.
-
-        Returns:
-            String (rows, None).
         """
-        words = tf.strings.split(self._prepared(texts, languages))
-        flat, rows = words.flat_values, words.value_rowids()
+        split = tf.strings.split(self._prepared(texts, languages))
+        flat, rows = split.flat_values, split.value_rowids()
         is_last = segments.ends(rows)
         by_rules = ~tf.gather(tf.gather(self._ready, languages), rows)
         # Bytes, as regular expressions would take most of the time here.
-        end = tf.strings.substr(flat, tf.fill(tf.shape(flat), -1), tf.fill(tf.shape(flat), 1))
+        end = tf.strings.substr(flat, -1, 1)
         has_period = by_rules & (end == ".") & (tf.strings.length(flat) > 1)
         has_apostrophe = by_rules & is_last & (end == "'")
 
-        def separated() -> tf.RaggedTensor:
+        def separated() -> tuple[tf.Tensor, tf.Tensor]:
             after_period = has_apostrophe & tf.strings.regex_full_match(flat, _PERIOD_AND_APOSTROPHE)
             following = tf.where(is_last, "", tf.concat([flat[1:], flat[:1]], axis=0))
             own = tf.gather(languages, rows)
@@ -90,11 +87,10 @@ class GraphMosesWords(tf.Module):
             for mask, place, mark in ((comes_off, 1, "."), (after_period, 1, "."), (after_period, 2, "'")):
                 at = tf.boolean_mask(starts, mask) + place
                 found = tf.tensor_scatter_nd_update(found, at[:, None], tf.fill(tf.shape(at), mark))
-            lengths = tf.math.unsorted_segment_sum(counts, rows, words.nrows())
-            return tf.RaggedTensor.from_row_lengths(found, lengths, validate=False)
+            return found, tf.repeat(rows, counts)
 
         # A full stop and an apostrophe that had nothing before them leave an empty word, which has no pieces.
-        return when(tf.reduce_any(has_period | has_apostrophe), separated, lambda: words)
+        return when(tf.reduce_any(has_period | has_apostrophe), separated, lambda: (flat, rows))
 
     def _prepared(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.Tensor:
         """Returns texts with white space between words, up to the decision about full stops."""

@@ -52,29 +52,29 @@ class GraphXLMTokenizer(GraphTokenizer):
     def _origins(self) -> GraphOrigins:
         return GraphOrigins(self._lower, self._letters, self._words.are_normal)
 
-    def _distinct(self, texts: tf.Tensor, languages: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor]:
-        """Returns the words of texts, string (rows, None), their distinct forms for the encoder, and which has which.
+    def _distinct(self, texts: tf.Tensor, languages: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the distinct forms of the words of texts, for the encoder; which one a word has; and its text.
 
         Most words of a batch occur several times in it.
         """
         if self._lower:
             texts = self._lower(texts)
-        words = self._words(texts, languages)
-        distinct, index = tf.unique(words.flat_values)
-        return words, self._letters(tf.strings.regex_replace(distinct, moses.DOT, ".")), index
+        words, rows = self._words(texts, languages)
+        distinct, index = tf.unique(words)
+        return self._letters(tf.strings.regex_replace(distinct, moses.DOT, ".")), index, rows
 
     def _piece_ids(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
-        words, distinct, index = self._distinct(texts, languages)
-        return _of_texts(words, index, self._encoder(distinct))
+        distinct, index, rows = self._distinct(texts, languages)
+        return _of_texts(self._encoder(distinct), index, rows, tf.size(texts))
 
     def _located(self, texts: tf.Tensor, languages: tf.Tensor) -> Located:
-        words, distinct, index = self._distinct(texts, languages)
+        distinct, index, rows = self._distinct(texts, languages)
         ids, sizes = self._encoder.measured(distinct)
-        pieces, sizes = (_of_texts(words, index, one) for one in (ids, sizes))
+        pieces, sizes = (_of_texts(one, index, rows, tf.size(texts)) for one in (ids, sizes))
         # Words without pieces are none.
         has_pieces = tf.cast(tf.gather(ids.row_lengths() > 0, index), tf.int32)
         numbers = tf.cumsum(has_pieces, exclusive=True)
-        numbers -= tf.gather(tf.gather(tf.pad(numbers, [[0, 1]]), words.row_starts()), words.value_rowids())
+        numbers -= tf.gather(tf.math.unsorted_segment_min(numbers, rows, tf.size(texts)), rows)
         of_pieces = tf.repeat(numbers, tf.gather(ids.row_lengths(), index))
         starts, ends = self._places(texts, languages, sizes)
         return Located(pieces, *(pieces.with_flat_values(value) for value in (of_pieces, starts, ends)))
@@ -93,8 +93,8 @@ class GraphXLMTokenizer(GraphTokenizer):
         return start - own, tf.where(flat > 0, end, start) - own
 
 
-def _of_texts(words: tf.RaggedTensor, index: tf.Tensor, distinct: tf.RaggedTensor) -> tf.RaggedTensor:
-    """Returns what the pieces of texts have, of what those of their distinct words have."""
+def _of_texts(distinct: tf.RaggedTensor, index: tf.Tensor, rows: tf.Tensor, count: tf.Tensor) -> tf.RaggedTensor:
+    """Returns what the pieces of so many texts have, of what those of their distinct words have."""
     lengths = tf.gather(distinct.row_lengths(), index)
-    lengths = tf.math.unsorted_segment_sum(lengths, words.value_rowids(), words.nrows())
+    lengths = tf.math.unsorted_segment_sum(lengths, rows, count)
     return tf.RaggedTensor.from_row_lengths(tf.gather(distinct, index).flat_values, lengths, validate=False)
