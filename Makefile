@@ -8,7 +8,7 @@ FAMILY ?= xlm
 
 # Of the tests: processes, which take half of the tests each and then what others have left.
 WORKERS ?= 2
-TESTS := -m pytest -n $(WORKERS) --dist worksteal
+TESTS := -m pytest -n $(WORKERS) --dist worksteal --durations 25
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
