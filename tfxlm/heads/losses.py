@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import ops
 
-from tfxlm.backend import shared_evenly, softmax, sum_over_replicas
+from tfxlm.backend import IS_TENSORFLOW, shared_evenly, sum_over_replicas
 from tfxlm.errors import InputError
 from tfxlm.heads.labels import IGNORED_LABEL, checked_ids, fits
+from tfxlm.layers import own_gradients
 
 
 def mean_loss(losses: Any, sample_weight: Any = None, valid: Any = None) -> Any:
@@ -83,31 +85,16 @@ def token_labels(labels: Any, logits: Any, limit_name: str, hint: str = "") -> t
 def token_losses(ids: Any, logits: Any) -> Any:
     """Returns the cross-entropy of each vector of logits.
 
-    TensorFlow's own kernel does this, and the gradient with it, in one thread: two to three times as long for a
-    vocabulary, which is most of the time that a small causal model spends on its loss.
-
     Args:
-        ids: the right class of each, integers (batch, ...).
+        ids: the right class of each, int32 (batch, ...).
         logits: float32 (batch, ..., classes).
 
     Returns:
         float32 (batch, ...), in nats.
     """
-    places = ops.expand_dims(ids, -1)
-
-    @ops.custom_gradient
-    def losses(logits: Any) -> tuple[Any, Any]:
-        def gradient(*upstreams: Any, upstream: Any = None) -> Any:
-            # As Keras gives it: by name or by place.
-            upstream = ops.expand_dims(upstreams[0] if upstream is None else upstream, -1)
-            # Of the logits once more, so that it is right when it is differentiated again.
-            return (softmax(logits) - ops.one_hot(ids, logits.shape[-1])) * upstream
-
-        right = ops.squeeze(ops.take_along_axis(logits, places, axis=-1), -1)
-        # The log of the sum of exponentials, by way of the softmax, which is one kernel, and shared with the gradient.
-        return ops.max(logits, axis=-1) - ops.log(ops.max(softmax(logits), axis=-1)) - right, gradient
-
-    return losses(logits)
+    if IS_TENSORFLOW:
+        return own_gradients.cross_entropy(ids, logits)
+    return keras.losses.sparse_categorical_crossentropy(ids, logits, from_logits=True)
 
 
 def cross_entropy(labels: Any, logits: Any, limit_name: str, sample_weight: Any = None, hint: str = "") -> Any:

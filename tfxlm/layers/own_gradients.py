@@ -35,6 +35,33 @@ def gelu(x: Any) -> Any:
     return apply(x)
 
 
+def cross_entropy(ids: Any, logits: Any) -> Any:
+    """The cross-entropy of each vector of logits, in nats.
+
+    TensorFlow's kernel, which finds loss and gradient at once, works in one thread: it takes two to three times as long
+    for a vocabulary, and was a third of the step of a small causal model.
+
+    Args:
+        ids: the right class of each, int32 (...).
+        logits: float32 (..., classes).
+
+    Returns:
+        float32 (...).
+    """
+
+    @tf.custom_gradient
+    def apply(logits: Any) -> tuple[Any, Callable[[Any], Any]]:
+        def gradient(upstream: Any) -> Any:
+            # From the logits once more, so that it can be differentiated; a graph computes their softmax once.
+            return (tf.nn.softmax(logits) - tf.one_hot(ids, logits.shape[-1])) * upstream[..., None]
+
+        # The logarithm of the sum of exponentials, of which the softmax has the largest.
+        whole = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(tf.nn.softmax(logits), axis=-1))
+        return whole - tf.gather(logits, ids, axis=-1, batch_dims=len(logits.shape) - 1), gradient
+
+    return apply(logits)
+
+
 def normalize(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
     """Layer normalisation of the last axis.
 
