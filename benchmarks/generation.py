@@ -16,6 +16,7 @@ from benchmarks.subjects import XLM, Arrays, Work, full_inputs
 from benchmarks.table import Row
 
 PROMPTS, NEW_TOKENS = 4, 64
+LENGTHS = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
 # Of our weights: reading them is most of the work, as each step has only a few rows.
 DTYPES = ("float32", "bfloat16")
 # The peer takes a minute and more for one text.
@@ -53,14 +54,13 @@ def inputs_of_prompts(width: int) -> Arrays:
     return {**inputs, "langs": np.zeros_like(inputs["langs"])}
 
 
-def our_generation(strategy: Strategy, dtype: str, new_tokens: int = NEW_TOKENS) -> Work:
+def our_generation(strategy: Strategy, dtype: str) -> Work:
     """Returns our generation, with a model that is causal."""
     import tfxlm
 
     model = XLM.model(tfxlm, XLM.language_model)(XLM.config_of(tfxlm, causal=True), dtype=dtype)
-    inputs, options = inputs_of_prompts(strategy.width), strategy.options
-    lengths = {"max_new_tokens": new_tokens, "min_new_tokens": new_tokens}
-    return lambda: model.generate(inputs, **lengths, **options).numpy()
+    inputs = inputs_of_prompts(strategy.width)
+    return lambda: model.generate(inputs, **LENGTHS, **strategy.options).numpy()
 
 
 def torch_generation(strategy: Strategy) -> Work:
@@ -70,8 +70,7 @@ def torch_generation(strategy: Strategy) -> Work:
 
     model = XLM.model(transformers, XLM.language_model, tf=False)(XLM.config_of(transformers)).eval()
     ids = torch.tensor(inputs_of_prompts(strategy.width)["input_ids"], dtype=torch.long)
-    lengths = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
-    return lambda: model.generate(ids, do_sample=False, **lengths, **strategy.options).numpy()
+    return lambda: model.generate(ids, do_sample=False, **LENGTHS, **strategy.options).numpy()
 
 
 def timed(work: Work, width: int, rounds: int) -> tuple[list[float], list[float]]:

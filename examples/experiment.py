@@ -2,9 +2,9 @@
 
     TFXLM_DATA=... python examples/experiment.py
 
-Learns a vocabulary, prepares the text, trains three models of one size for the same number of steps (MLM, MLM and TLM,
-CLM; the settings are in `examples/pretraining/`), and prints a table in Markdown. Each part is done once: called again,
-the program goes on where it was, also after it was killed. Needs nltk for the trigram model.
+Learns a vocabulary, prepares the text, trains three models of one size (MLM, and MLM with TLM, for the same number of
+steps; CLM; the settings are in `examples/pretraining/`), and prints a table in Markdown. Each part is done once: called
+again, the program goes on where it was, also after it was killed. Needs nltk for the trigram model.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import tensorflow as tf
 def rows_of(values: tf.RaggedTensor) -> tf.Tensor:
     """Returns the row of each value: int64 (values,).
 
-    Three operations, where `RaggedTensor.value_rowids` is dozens, each of which takes longer than its work when a text
+    A few operations, where `RaggedTensor.value_rowids` is dozens, each of which takes longer than its work when a text
     is short.
     """
     return _rows(values.row_splits[1:], tf.size(values.flat_values, tf.int64))
