@@ -20,6 +20,16 @@ Shared = TypeVar("Shared")
 
 # What is handed out beyond what is worked on, for each process: enough that none waits, and little to hold.
 _AHEAD = 2
+# Why there are no processes any more, before and after the first result.
+_CANNOT_BEGIN = (
+    "The processes that share the work could not begin, or one was ended at once. Each imports the main program: one "
+    'that is read from standard input, or does its work outside of `if __name__ == "__main__":`, cannot have others. '
+    "Use workers=1, or fewer workers where memory is short."
+)
+_WAS_ENDED = (
+    "A process that shared the work was ended, perhaps for want of memory. What is done is kept: begin the same again, "
+    "with fewer workers."
+)
 _shared: Any = None
 
 
@@ -38,7 +48,7 @@ def in_order(
         The results, in the order of the items.
 
     Raises:
-        TFXLMError: a process was ended from outside.
+        TFXLMError: the processes cannot begin, or one was ended from outside.
     """
     if workers == 1:
         for item in items:
@@ -48,18 +58,23 @@ def in_order(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(shared,))
     waiting: collections.deque[Future[Result]] = collections.deque()
+    message = _CANNOT_BEGIN
+
+    def next_result() -> Result:
+        nonlocal message
+        result = waiting.popleft().result()
+        message = _WAS_ENDED
+        return result
+
     try:
         for item in items:
             waiting.append(pool.submit(_work, work, item))
             if len(waiting) >= workers * (1 + _AHEAD):
-                yield waiting.popleft().result()
+                yield next_result()
         while waiting:
-            yield waiting.popleft().result()
+            yield next_result()
     except BrokenProcessPool as error:
-        raise TFXLMError(
-            "A process that shared the work was ended, perhaps for want of memory. What is done is kept: begin the "
-            "same again, with fewer workers."
-        ) from error
+        raise TFXLMError(message) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
