@@ -110,19 +110,19 @@ def argmax(scores: Any) -> Any:
     return tf.argmax(scores, axis=-1, output_type=tf.int32) if IS_TENSORFLOW else ops.argmax(scores, axis=-1)
 
 
-def check_range(ids: Any, limit: int, message: str) -> Any:
+def check_range(ids: Any, limit: Any, message: str) -> Any:
     """Checks that all of `ids` are in [0, limit) and returns them.
 
     Args:
         ids: integer tensor of any shape.
-        limit: exclusive upper bound.
+        limit: exclusive upper bound, a number or an integer scalar.
         message: what to say when they are not; the smallest and largest value found are added where they are known.
 
     Raises:
         InputError: outside a graph. Inside a TensorFlow graph an assertion raises `InvalidArgumentError` with the
             same message when it runs; a compiled (XLA, JAX) graph cannot check.
     """
-    if is_concrete(ids):
+    if is_concrete(ids) and is_concrete(limit):
         values = ids.numpy() if hasattr(ids, "numpy") else ops.convert_to_numpy(ids)
         if values.size and (values.min() < 0 or values.max() >= limit):
             raise InputError(f"{message} Found values from {values.min()} to {values.max()}.")

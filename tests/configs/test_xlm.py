@@ -161,8 +161,8 @@ def test_aliases(alias: str, field: str) -> None:
         ({"id2label": {1: "a"}}, "id2label must be a mapping of 0, 1, 2, ... to names"),
         ({"id2label": ["a"]}, "id2label must map ids to names"),
         ({"id2label": {"a": 0}}, "id2label must map integers to names"),
-        ({"label2id": {"a": "0"}}, "label2id must map names to integers"),
-        ({"lang2id": {"en": "0"}}, "lang2id must map names to integers"),
+        ({"label2id": {"a": "first"}}, "label2id must map names to integers"),
+        ({"lang2id": {"en": "first"}}, "lang2id must map names to integers"),
         ({"n_langs": 2, "lang2id": {"en": 0, "fr": 2}}, r"lang2id must be ids below n_langs \(2\)"),
         (
             {"n_langs": 3, "lang2id": {"de": 0, "en": 1, "fr": 2}, "id2lang": {0: "en", 1: "de", 2: "fr"}},
@@ -280,6 +280,24 @@ def test_activations_are_those_that_layers_have() -> None:
 def test_both_label_mappings_when_they_agree() -> None:
     config = small(id2label={"1": "yes", "0": "no"}, label2id={"yes": 1, "no": 0})
     assert config.id2label == {0: "no", 1: "yes"} and config.label2id == {"no": 0, "yes": 1}
+
+
+def test_ids_of_labels_may_be_text_as_old_scripts_wrote_them() -> None:
+    assert small(label2id={"no": "0", "yes": "1"}).id2label == {0: "no", 1: "yes"}
+
+
+def test_in_a_file_the_names_of_labels_count_more_than_their_number(caplog: pytest.LogCaptureFixture) -> None:
+    config = XLMConfig.from_dict(
+        {**small().to_dict(), "num_labels": 3, "id2label": {"0": "no", "1": "yes"}, "label2id": {}}
+    )
+    assert config.id2label == {0: "no", 1: "yes"}
+    assert "num_labels = 3, but id2label names 2 labels" in caplog.text
+
+
+def test_as_text(tmp_path: Path) -> None:
+    config = small(lang2id={"de": 0, "中": 1}, n_langs=2)
+    config.save_pretrained(tmp_path)
+    assert json.loads(config.to_json_string()) == json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
 
 
 def test_unknown_attribute() -> None:

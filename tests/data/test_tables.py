@@ -127,6 +127,16 @@ def test_several_labels_and_choices(columns: dict[str, list[Any]], tokenizer: XL
     assert np.array_equal(y, [1, 1, 1])
     np.testing.assert_array_equal(x["input_ids"][0, 0, : len(encoded[0]["input_ids"][0])], encoded[0]["input_ids"][0])
     assert chooser(x).logits.shape == (3, 2)
+    # Graphs know neither the number of choices nor their length.
+    chooser.compile("sgd")
+    losses = chooser.fit(chooser.prepare_tf_dataset(rows, batch_size=2, tokenizer=tokenizer), verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+
+
+def test_rows_with_other_numbers_of_choices_are_refused(tokenizer: XLMTokenizer) -> None:
+    rows = [{**tokenizer(TEXTS[:count], lang="en"), "label": 0} for count in (2, 3)]
+    with pytest.raises(InputError, match=r"different numbers of choices, \[2, 3\]"):
+        list(made(TFXLMForMultipleChoice).prepare_tf_dataset(rows, batch_size=2, shuffle=False, tokenizer=tokenizer))
 
 
 def test_without_labels_and_without_padding(tokenizer: XLMTokenizer) -> None:

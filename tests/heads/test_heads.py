@@ -35,7 +35,13 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
     ],
 )
 def test_problem(dtype: str, num_labels: int, given: str | None, problem: str) -> None:
-    assert problem_of(tf.zeros((2,), dtype), num_labels, given) == problem
+    assert problem_of(tf.zeros((2, num_labels), dtype), num_labels, given) == problem
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_a_number_for_each_row_is_one_label_of_several(shape: tuple[int, ...]) -> None:
+    assert problem_of(tf.zeros(shape), 3) == "single_label_classification"
+    assert problem_of(tf.zeros(shape), 1) == "regression"
 
 
 LOGITS = RNG.normal(size=(4, 3)).astype(np.float32)
@@ -112,6 +118,30 @@ def test_ignored_labels_do_not_count() -> None:
     np.testing.assert_allclose(loss, -(log_softmax(LOGITS)[0, 0] + log_softmax(LOGITS)[2, 1]) / 2, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_ids_may_be_floating_point_numbers(shape: tuple[int, ...]) -> None:
+    labels = np.array([2, 0, -100, 1]).reshape(shape)
+    expected = classification_loss(tf.constant(labels), tf.constant(LOGITS))
+    assert classification_loss(tf.constant(labels, tf.float32), tf.constant(LOGITS)) == expected
+
+
+def test_graphs_need_not_know_how_many_classes_there_are() -> None:
+    signature = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None])]
+
+    @tf.function(input_signature=signature)
+    def run(labels: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = cross_entropy(labels, logits, "choices")
+        return loss, tape.gradient(loss, logits)
+
+    labels = np.array([2, 0, 1, 1], np.int32)
+    loss, gradient = run(labels, LOGITS)
+    shares = np.exp(log_softmax(LOGITS))
+    assert float(loss) == pytest.approx(-log_softmax(LOGITS)[range(4), labels].mean(), rel=1e-5)
+    np.testing.assert_allclose(gradient, (shares - np.eye(LOGITS.shape[1])[labels]) / 4, atol=1e-6)
+
+
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 
 
@@ -124,7 +154,8 @@ SINGLE, MULTI = "single_label_classification", "multi_label_classification"
         (np.zeros((4, 3), int), None, rf"For {SINGLE} .* \(4,\) or \(4, 1\), got int64 of .*Set problem_type="),
         (np.zeros(5, int), None, r"shape \(4,\) or \(4, 1\), got int64 of shape \(5,\)"),
         (np.zeros(4, bool), None, rf"For {MULTI} with num_labels = 3, .* got bool of shape \(4,\)"),
-        (np.zeros(4, np.float32), SINGLE, r"labels must be integers, got float32 of shape \(4,\)\. Set problem_type="),
+        (np.full(4, 0.5, np.float32), None, r"must be a whole number for each row\. Set problem_type="),
+        (np.full(4, 0.5, np.float32), SINGLE, r"must be a whole number for each row\. Set problem_type="),
         (np.array([0, 1, 2, 3]), None, r"in \[0, num_labels = 3\), or -100 for those .* Found values from 0 to 3"),
         (np.array([0, 1, -1, 2]), None, r"in \[0, num_labels = 3\), or -100 for those .* Found values from -1 to 2"),
         (np.array([0, 1, 2**32, 2]), None, r"in \[0, num_labels = 3\), .* Found values from 0 to 2147483647"),

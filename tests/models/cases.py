@@ -89,8 +89,8 @@ class Case:
 
     @property
     def is_eager(self) -> bool:
-        """How habits run it: one class in graphs, and the others eagerly, as tracing costs seconds."""
-        return str(self) != "TFXLMWithLMHeadModel"
+        """How habits run it: one class in graphs, and the others eagerly, as tracing costs seconds; in the sweep none."""
+        return not SWEEP and str(self) != "TFXLMWithLMHeadModel"
 
     @property
     def targets(self) -> Mapping[str, str]:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.cases import CASES
+from tests.models.cases import BY_NAME, CASES
 
-HABITS = ("fit", "weights", "lora", "optimizers", "quantize", "saving")
+HABITS = ("fit", "weights", "lora", "optimizers", "quantize", "saving", "distribution")
 
 Table = Mapping[str, Mapping[str, int]]
 
@@ -31,10 +31,11 @@ class Collector:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Counts."""
         for item in session.items:
-            case = getattr(item, "callspec", None) and item.callspec.params.get("case")
-            if case:
+            params = item.callspec.params if hasattr(item, "callspec") else {}
+            case = str(params.get("case", params.get("name")))
+            if case in BY_NAME:
                 function = f"{item.path.stem.removeprefix('test_keras_')}: {item.originalname}"
-                self.table.setdefault(function, collections.Counter())[str(case)] += 1
+                self.table.setdefault(function, collections.Counter())[case] += 1
 
 
 def collected() -> Table:

@@ -88,6 +88,36 @@ def test_cached_calls_in_tuples_and_graphs(model: Any, inputs: dict[str, np.ndar
         np.testing.assert_allclose(np.concatenate(parts, 1)[real], expected[real], atol=2e-5)
 
 
+def test_graphs_go_on_from_a_cache_of_outside(model: Any, inputs: dict[str, np.ndarray]) -> None:
+    """The graph knows the values in the cache, and not how many tokens there will be."""
+    expected, real = np.asarray(model(inputs)[0]), inputs["attention_mask"].astype(bool)
+    _, cache = with_cache(model, {name: value[:, :2] for name, value in inputs.items()}, model.make_cache(3, LENGTH))
+    rest = {name: tf.constant(value[:, 2:]) for name, value in inputs.items()}
+    signature = {name: tf.TensorSpec([None, None], value.dtype) for name, value in rest.items()}
+    run = tf.function(lambda batch: with_cache(model, batch, cache)[0], input_signature=[signature])
+    np.testing.assert_allclose(run(rest).numpy()[real[:, 2:]], expected[:, 2:][real[:, 2:]], atol=2e-5)
+
+
+def test_graphs_need_not_know_the_slots_of_a_cache(model: Any, inputs: dict[str, np.ndarray]) -> None:
+    expected, real = model(inputs, output_attentions=True), inputs["attention_mask"].astype(bool)
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
+    def run(slots: tf.Tensor) -> tuple[Any, Any]:
+        cache = {model.backbone_class.cache_name: model.make_cache(3, slots)}
+        outputs = model(inputs, **cache, output_attentions=True)
+        return outputs[0], outputs["attentions"]
+
+    output, attentions = run(tf.constant(LENGTH + 3))
+    np.testing.assert_allclose(output.numpy()[real], np.asarray(expected[0])[real], atol=2e-5)
+    for weights, all_slots in zip(expected["attentions"], attentions, strict=True):
+        # Some make a cache of their own, with more slots.
+        weights = np.asarray(weights)[..., :LENGTH]
+        assert all_slots.shape == (*weights.shape[:3], LENGTH + 3)
+        places = np.broadcast_to(real[:, None, :], weights.shape[:3])
+        np.testing.assert_allclose(all_slots.numpy()[..., :LENGTH][places], weights[places], atol=2e-5)
+        assert not all_slots.numpy()[..., LENGTH:].any()
+
+
 def test_going_back(model: Any, inputs: dict[str, np.ndarray]) -> None:
     expected, real = np.asarray(model(inputs)[0]), inputs["attention_mask"].astype(bool)
     first = {name: value[:, :4] for name, value in inputs.items()}

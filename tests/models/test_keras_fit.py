@@ -231,10 +231,11 @@ def test_labels_that_do_not_fit(case: Case) -> None:
 
 
 def test_labels_in_a_list(case: Case, model: Any) -> None:
+    """Lists of numbers; several labels in their order."""
     inputs, labels = case.data()
-    if len(labels) == 1:
-        expected = case.loss(case.outputs(model), labels)
-        assert model.train_on_batch(inputs, labels["labels"].tolist()) == pytest.approx(expected, rel=1e-5)
+    expected = case.loss(case.outputs(model), labels)
+    lists = [value.tolist() for value in labels.values()]
+    assert model.train_on_batch(inputs, lists if len(lists) > 1 else lists[0]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("case", sampled("graphs", every=5), ids=str)

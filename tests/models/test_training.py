@@ -13,11 +13,15 @@ import tensorflow as tf
 from tests.models.battery import perturb, random_inputs
 from tests.models.cases import LANGUAGE_MODELS, Case, the
 from tfxlm import TFXLMForSequenceClassification, TFXLMModel, XLMConfig
-from tfxlm.errors import InputError
+from tfxlm.errors import ArgumentError, InputError
 from tfxlm.heads.decode import classification_scores
 
 LENGTHS = (6, 3, 4, 2, 6, 5, 1)
 LABELS = np.array([0, 2, 1, 1, 0, 2, 0])
+
+
+# Integer types; those without a sign have no -100.
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +175,59 @@ def test_dropout_is_on_only_in_training(case: Case) -> None:
     model, x = case.model(**{case.family.dropout[0]: 0.5}), case.inputs()
     np.testing.assert_array_equal(model(x)[0], model(x, training=False)[0])
     assert np.abs(np.asarray(model(x, training=True)[0]) - np.asarray(model(x)[0])).max() > 0.1
+
+
+@pytest.mark.parametrize("case", [*LANGUAGE_MODELS, *the("ForCausalLM")], ids=str)
+def test_labels_of_any_integer_type(case: Case) -> None:
+    """A decoder's labels are moved by one position, and what comes in from the right counts for nothing."""
+    model = case.compiled(keras.optimizers.SGD(0.0), run_eagerly=True)
+    inputs = case.inputs()
+    labels = inputs["input_ids"] % 7
+    expected = model.evaluate(inputs, labels, verbose=0)
+    for dtype in INTEGERS:
+        assert model.evaluate(inputs, labels.astype(dtype), verbose=0) == expected, dtype
+
+
+def test_the_loss_that_scripts_for_transformers_compute(
+    classifier: TFXLMForSequenceClassification, inputs: dict[str, np.ndarray]
+) -> None:
+    outputs = classifier(inputs, labels=LABELS)
+    for logits in (outputs.logits, outputs):
+        assert classifier.hf_compute_loss(LABELS, logits) == outputs.loss
+    assert classifier.hf_compute_loss({"labels": LABELS}, [outputs.logits]) == outputs.loss
+    (case,) = the("ForQuestionAnsweringSimple")
+    reader, (texts, spans) = case.model(), case.data()
+    starts, ends = spans["start_positions"], spans["end_positions"]
+    answer = reader(texts, **spans)
+    named = {"start_position": starts, "end_position": ends}
+    assert reader.hf_compute_loss(named, (answer.start_logits, answer.end_logits)) == answer.loss
+    with pytest.raises(InputError, match="have no end_positions"):
+        reader.hf_compute_loss({"start_position": starts}, answer)
+
+
+def test_weights_of_losses_need_losses(small: XLMConfig) -> None:
+    with pytest.raises(ArgumentError, match="loss_weights are those of compiled losses"):
+        TFXLMForSequenceClassification(small).compile("sgd", loss_weights=[2.0])
+
+
+def test_labels_without_a_known_number_of_axes(small: XLMConfig, inputs: dict[str, np.ndarray]) -> None:
+    model = TFXLMForSequenceClassification(small)
+    model.compile("sgd")
+    data = tf.data.Dataset.from_tensor_slices((inputs, LABELS)).batch(7)
+    unknown = data.map(lambda x, y: (x, tf.numpy_function(lambda labels: labels, [y], tf.int64)))
+    with pytest.raises(
+        Exception, match=r"labels has an unknown number of axes.*tf\.ensure_shape\(labels, \[None\] \* 1\)"
+    ):
+        model.fit(unknown, verbose=0)
+    model.fit(unknown.map(lambda x, y: (x, tf.ensure_shape(y, [None]))), verbose=0)
+
+
+def test_a_class_of_ones_own_may_have_its_own_call(small: XLMConfig, inputs: dict[str, np.ndarray]) -> None:
+    class Doubled(TFXLMForSequenceClassification):
+        def call(self, input_ids: Any = None, **others: Any) -> Any:
+            return 2 * super().call(input_ids, **others).logits
+
+    model = perturb(Doubled(small))
+    plain = TFXLMForSequenceClassification(small)
+    plain.set_weights(model.get_weights())
+    np.testing.assert_allclose(model(inputs), 2 * plain(inputs).logits, rtol=1e-6)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ from tfxlm.configs.checks import (
     heads_by_layer,
     int_keys,
     int_values,
+    is_int,
     one_of,
 )
 from tfxlm.configs.corrections import correct_config, pop_corrections
@@ -29,6 +32,8 @@ from tfxlm.configs.frozen import frozen, thawed
 from tfxlm.configs.hub_options import pop_hub_options
 from tfxlm.errors import ConfigError, InputError
 from tfxlm.files import inside, make_folder, read_json, resolve_folder, write_json
+
+logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
 
@@ -264,6 +269,14 @@ class PreTrainedConfig:
                 )
         return values
 
+    def to_json_string(self) -> str:
+        """Returns what ``config.json`` holds as text.
+
+        Raises:
+            ConfigError: as `to_dict`.
+        """
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
     def _stored(self) -> dict[str, Any]:
         values: dict[str, Any] = {"model_type": self.model_type}
         for field in dataclasses.fields(self):
@@ -281,7 +294,14 @@ class PreTrainedConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], /, **overrides: Any) -> Self:
         """Makes a configuration from the content of a ``config.json``; keyword arguments replace its fields."""
-        config = cls(**{str(name): value for name, value in values.items()})
+        fields = {str(name): value for name, value in values.items()}
+        count, names = fields.get("num_labels"), fields.get("id2label")
+        if is_int(count) and isinstance(names, Mapping) and names and len(names) != count:
+            logger.warning(
+                "The configuration says num_labels = %d, but id2label names %d labels, which counts.", count, len(names)
+            )
+            del fields["num_labels"]
+        config = cls(**fields)
         return config.replace(**overrides) if overrides else config
 
     @classmethod

@@ -82,10 +82,14 @@ def int_keys(mapping: Any, field: str) -> dict[int, str]:
 
 
 def int_values(mapping: Any, field: str) -> dict[str, int]:
-    """Returns a mapping of names to ids."""
-    if not isinstance(mapping, Mapping) or not all(is_int(value) for value in mapping.values()):
+    """Returns a mapping of names to ids; old scripts wrote the ids as strings."""
+    if not isinstance(mapping, Mapping) or not all(map(_is_id, mapping.values())):
         raise ConfigError(f"Invalid configuration: {field} must map names to integers, got {mapping!r}.")
     return {str(name): int(value) for name, value in mapping.items()}
+
+
+def _is_id(value: Any) -> bool:
+    return is_int(value) or (isinstance(value, str) and value.isascii() and value.isdigit())
 
 
 def heads_by_layer(mapping: Any, field: str) -> dict[int, list[int]]:

@@ -137,6 +137,11 @@ def _collate(rows: list[Row], tokenizer: Any) -> dict[str, Any]:
     # Everything of a row that has one entry for each token.
     ids = columns["input_ids"]
     choices = len(ids[0]) if _depth(ids[0]) == 2 else 0
+    if choices and any(len(row) != choices for row in ids):
+        numbers = sorted({len(row) for row in ids})
+        raise InputError(
+            f"Rows of a batch have different numbers of choices, {numbers}. Give each row as many: repeat one, say."
+        )
     flat_ids = [each for row in ids for each in row] if choices else ids
     fits = [name for name, values in columns.items() if name not in _FILLS and _depth(values[0]) == _depth(ids[0])]
     encodings = [dict.fromkeys(fits) for _ in flat_ids]

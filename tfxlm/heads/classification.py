@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfxlm.backend import check_range
 from tfxlm.errors import InputError
 from tfxlm.heads.labels import fits, is_integer
 from tfxlm.heads.losses import cross_entropy, mean_loss
@@ -34,13 +35,14 @@ def problem_of(labels: Any, num_labels: int, problem_type: str | None = None) ->
         problem_type: an explicit choice, or None.
 
     Returns:
-        "regression", "single_label_classification" (integer labels, or none) or "multi_label_classification" (others).
+        "regression", "single_label_classification" (integers, a number for each row, or none) or
+        "multi_label_classification" (others).
     """
     if problem_type is not None:
         return problem_type
     if num_labels == 1:
         return "regression"
-    several = labels is not None and not is_integer(labels)
+    several = labels is not None and not is_integer(labels) and not _is_one_each(labels)
     return "multi_label_classification" if several else "single_label_classification"
 
 
@@ -48,7 +50,7 @@ def classification_loss(labels: Any, logits: Any, sample_weight: Any = None, *, 
     """Returns the mean loss of a batch: squared error, cross-entropy, or binary cross-entropy per label.
 
     Args:
-        labels: (batch,) or (batch, 1) integers for one label of several, -100 for a row that does not count;
+        labels: (batch,) or (batch, 1) whole numbers for one label of several, -100 for a row that does not count;
             (batch, num_labels) of 0 and 1 for several at once; (batch,) or (batch, num_labels) numbers for regression.
         logits: (batch, num_labels).
         sample_weight: (batch,) or None.
@@ -78,7 +80,25 @@ def classification_loss(labels: Any, logits: Any, sample_weight: Any = None, *, 
             f"got {dtype} of shape {tuple(labels.shape)}.{WAY_OUT}"
         )
     if problem == "single_label_classification":
-        return cross_entropy(ops.reshape(labels, (-1,)), logits, "num_labels", sample_weight, WAY_OUT)
+        ids = ops.reshape(labels if is_integer(labels) else _whole_numbers(labels), (-1,))
+        return cross_entropy(ids, logits, "num_labels", sample_weight)
     # Reshaped rather than broadcast: one row of labels must not stand for a whole batch.
     targets = ops.reshape(ops.cast(labels, "float32"), ops.shape(logits))
     return mean_loss(LOSSES[problem](targets, logits), sample_weight)
+
+
+def _is_one_each(labels: Any) -> bool:
+    """Whether labels are a floating point number for each row, which scripts for Keras give for ids."""
+    is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(labels.dtype))
+    return is_float and tuple(labels.shape[1:]) in ((), (1,))
+
+
+def _whole_numbers(labels: Any) -> Any:
+    """Returns numbers of another type as int32.
+
+    Raises:
+        InputError: when one is not whole (in a graph, see `tfxlm.backend.check_range`).
+    """
+    ids = ops.cast(labels, "int32")
+    is_odd = ops.cast(ops.not_equal(ops.cast(ids, labels.dtype), labels), "int32")
+    return ids + check_range(is_odd, 1, f"One label of several must be a whole number for each row.{WAY_OUT}")

@@ -55,7 +55,7 @@ def token_places(labels: Any, batch: Any, length: Any) -> Any:
     return labels + ops.cast(ops.sum(zeros), labels.dtype)
 
 
-def checked_ids(labels: Any, limit: Any, name: str, hint: str = "") -> Any:
+def checked_ids(labels: Any, limit: Any, name: str) -> Any:
     """Checks labels that are ids.
 
     Args:
@@ -63,7 +63,6 @@ def checked_ids(labels: Any, limit: Any, name: str, hint: str = "") -> Any:
         limit: how many ids there are, a number or, where a graph does not know it yet, an int32 scalar;
             `IGNORED_LABEL` may stand beside them.
         name: what the limit is called in the configuration.
-        hint: what to add to the message about labels that are no integers.
 
     Returns:
         The labels, int32.
@@ -73,7 +72,7 @@ def checked_ids(labels: Any, limit: Any, name: str, hint: str = "") -> Any:
     """
     if not is_integer(labels):
         dtype = keras.backend.standardize_dtype(labels.dtype)
-        raise InputError(f"labels must be integers, got {dtype} of shape {tuple(labels.shape)}.{hint}")
+        raise InputError(f"labels must be integers, got {dtype} of shape {tuple(labels.shape)}.")
     labels = to_int32(labels)
     ignored = ops.equal(labels, IGNORED_LABEL)
     size = f"{name} = {limit}" if isinstance(limit, int) else name

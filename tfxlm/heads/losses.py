@@ -56,14 +56,13 @@ def _weights_like(losses: Any, sample_weight: Any) -> Any:
     return weights
 
 
-def token_labels(labels: Any, logits: Any, limit_name: str, hint: str = "") -> tuple[Any, Any]:
+def token_labels(labels: Any, logits: Any, limit_name: str) -> tuple[Any, Any]:
     """Checks labels that are ids, one for each vector of logits.
 
     Args:
         labels: integers (batch, ...).
         logits: (batch, ..., classes).
         limit_name: what the number of classes is called in the configuration.
-        hint: what to add to the message about labels that are no integers.
 
     Returns:
         The ids, int32, with 0 in place of -100; and which are not -100, boolean.
@@ -77,7 +76,7 @@ def token_labels(labels: Any, logits: Any, limit_name: str, hint: str = "") -> t
         raise InputError(
             f"labels must have shape {expected}, one for each position with logits, got {tuple(labels.shape)}."
         )
-    labels = checked_ids(labels, ops.shape(logits)[-1], limit_name, hint)
+    labels = checked_ids(labels, ops.shape(logits)[-1], limit_name)
     valid = ops.not_equal(labels, IGNORED_LABEL)
     return ops.where(valid, labels, 0), valid
 
@@ -97,11 +96,11 @@ def token_losses(ids: Any, logits: Any) -> Any:
     return keras.losses.sparse_categorical_crossentropy(ids, logits, from_logits=True)
 
 
-def cross_entropy(labels: Any, logits: Any, limit_name: str, sample_weight: Any = None, hint: str = "") -> Any:
+def cross_entropy(labels: Any, logits: Any, limit_name: str, sample_weight: Any = None) -> Any:
     """Returns the mean cross-entropy over labels that are not -100.
 
     Args:
-        labels, logits, limit_name, hint: see `token_labels`.
+        labels, logits, limit_name: see `token_labels`.
         sample_weight: see `mean_loss`.
 
     Returns:
@@ -110,5 +109,5 @@ def cross_entropy(labels: Any, logits: Any, limit_name: str, sample_weight: Any 
     Raises:
         InputError: see `token_labels` and `mean_loss`.
     """
-    ids, valid = token_labels(labels, logits, limit_name, hint)
+    ids, valid = token_labels(labels, logits, limit_name)
     return mean_loss(token_losses(ids, ops.cast(logits, "float32")), sample_weight, valid)

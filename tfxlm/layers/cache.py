@@ -236,7 +236,11 @@ class CacheStep:
         self.length = ops.convert_to_tensor(end, "int32")
         self.start, self.positions = start, start + ops.arange(new)
         self.whole_mask = _before(slice_update(cache.mask, (0, start), mask), self.length)
-        self.mask = self.whole_mask[:, : known_value(self.length)]
+        visible = known_value(self.length)
+        self.mask = self.whole_mask[:, :visible]
+        if visible is not None and not isinstance(slots, int):
+            # Of so many slots as a graph does not know, it cannot tell that as many are left.
+            self.mask = ops.reshape(self.mask, (-1, visible))
         words = mask if words is None else words
         self.whole_words = _before(slice_update(cache.words, (0, start), words), self.length)
         memories: list[LayerMemory | None] = [None] * len(cache.layer_keys)
@@ -271,7 +275,7 @@ class CacheStep:
 
     def over_all_slots(self, weights: Any) -> Any:
         """Attention weights (batch, heads, new, visible) -> (batch, heads, new, max_length), zero where nothing is."""
-        return ops.pad(weights, ((0, 0), (0, 0), (0, 0), (0, self.cache.max_length - weights.shape[-1])))
+        return ops.pad(weights, ((0, 0), (0, 0), (0, 0), (0, self.cache.max_length - ops.shape(weights)[-1])))
 
 
 def _before(mask: Any, length: Any) -> Any:

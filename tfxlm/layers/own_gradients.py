@@ -53,7 +53,7 @@ def cross_entropy(ids: Any, logits: Any) -> Any:
     def apply(logits: Any) -> tuple[Any, Callable[[Any], Any]]:
         def gradient(upstream: Any) -> Any:
             # From the logits once more, so that it can be differentiated; a graph computes their softmax once.
-            return (tf.nn.softmax(logits) - tf.one_hot(ids, logits.shape[-1])) * upstream[..., None]
+            return (tf.nn.softmax(logits) - tf.one_hot(ids, tf.shape(logits)[-1])) * upstream[..., None]
 
         # The logarithm of the sum of exponentials, of which the softmax has the largest.
         whole = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(tf.nn.softmax(logits), axis=-1))

@@ -47,6 +47,12 @@ class Labels:
         if not found:
             names = " and ".join(f'x["{name}"]' for name in self.required)
             raise InputError(f"There are no labels to learn from. Give them as y, in (x, y) batches, or as {names}.")
+        for name, value in found.items():
+            if getattr(value.shape, "rank", 0) is None:
+                raise InputError(
+                    f"{name} has an unknown number of axes, as what tf.numpy_function returns has. Say its shape in "
+                    f"the dataset: tf.ensure_shape({name}, [None] * {self.rank})."
+                )
         useless = {name for name, companion in self.optional.items() if not _has(x, companion)}
         return {name: found[name] for name in self.targets if name in found and name not in useless}
 

@@ -92,11 +92,15 @@ def quick_replacement() -> Iterator[None]:
     It collects garbage for each of them, which goes through all that the process holds: a quarter of a second with
     TensorFlow loaded. Inside the block only what is new is looked at.
     """
-    gc.freeze()
+    # What the application has frozen stays so, and its own objects are few.
+    is_frozen = gc.get_freeze_count() > 0
+    if not is_frozen:
+        gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not is_frozen:
+            gc.unfreeze()
 
 
 def _layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:

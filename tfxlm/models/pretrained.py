@@ -61,7 +61,8 @@ class TFPreTrainedModel(StorableModel):
         keras.saving.register_keras_serializable("tfxlm")(cls)
         if cls.positional_arguments:
             cls.signature = make_signature(cls.positional_arguments, cls.keyword_arguments)
-            cls.call = make_call(cls.signature)
+            if "call" not in vars(cls):
+                cls.call = make_call(cls.signature)
             cls.__call__ = signed(TFPreTrainedModel.__call__, cls.signature)  # type: ignore[method-assign]
 
     def __init__(

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from keras import ops
 
+from tfxlm.backend import to_int32
 from tfxlm.errors import InputError
-from tfxlm.heads.labels import IGNORED_LABEL, token_places
+from tfxlm.heads.labels import IGNORED_LABEL, is_integer, token_places
 from tfxlm.heads.token_transform import TokenTransform
 from tfxlm.layers import Dropout, Projection, SequenceSummary, TiedProjection
 from tfxlm.models.batches import Labels
@@ -142,7 +143,9 @@ class RobertaForCausalLM(RobertaLanguageModeling):
 
     def learnable(self, labels: Mapping[str, Any], inputs: Any) -> Mapping[str, Any]:
         """Returns the label of each token where it is predicted: at the position before it; see `OwnLossModel`."""
-        return {"labels": _at_position_before(labels["labels"], IGNORED_LABEL)}
+        ids = ops.convert_to_tensor(labels["labels"])
+        # Types without a sign have no -100.
+        return {"labels": _at_position_before(to_int32(ids) if is_integer(ids) else ids, IGNORED_LABEL)}
 
     def learnable_weights(self, weights: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns the weight of each token where it is predicted; a row's one weight is that of all its tokens."""

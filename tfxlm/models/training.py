@@ -18,7 +18,7 @@ from tfxlm.backend import (
     sum_over_replicas,
     with_mask,
 )
-from tfxlm.errors import InputError
+from tfxlm.errors import ArgumentError, InputError
 from tfxlm.heads.labels import IGNORED_LABEL, is_integer
 from tfxlm.layers import KeyValueCache
 from tfxlm.models.arrangement import Arrangement
@@ -64,6 +64,25 @@ class OwnLossModel(keras.Model):
             f"{type(self).__name__} has no loss of its own. Give one to compile(loss=...), or use a class with a head."
         )
 
+    def hf_compute_loss(self, labels: Any, logits: Any) -> Any:
+        """Returns the model's own loss, for training loops written for `transformers` 4.
+
+        Args:
+            labels: as y of `fit`: an array, or several in order or by name.
+            logits: the output that belongs to it, or several in the order of the labels, or all of a call.
+
+        Returns:
+            float32 scalar, the mean; the classes of `transformers` give a loss for each row.
+        """
+        # Loops for answers to questions name each by its singular.
+        names = {f"{name.removesuffix('s')}": name for name in self.labels.targets}
+        if isinstance(labels, Mapping):
+            labels = {names.get(name, name): value for name, value in labels.items()}
+        named = self.labels.named(None, labels)
+        self.labels.check_complete(named)
+        several = logits if isinstance(logits, Mapping | list | tuple) else [logits]
+        return self.own_loss(self.learnable(named, {}), self._named(None, several))
+
     def learnable(self, labels: Mapping[str, Any], inputs: Any) -> Mapping[str, Any]:
         """Returns labels as the model's own loss takes them.
 
@@ -107,6 +126,11 @@ class OwnLossModel(keras.Model):
         is_own = loss in OWN_LOSS if isinstance(loss, str) else isinstance(loss, Mapping) and set(loss) == {"loss"}
         if is_own:
             del arguments["loss"]
+        if arguments.get("loss") is None and arguments.get("loss_weights") is not None:
+            raise ArgumentError(
+                "loss_weights are those of compiled losses, and the model's own is one number. Give a loss to compile "
+                "as well, or weigh rows by sample_weight."
+            )
         for name in PER_OUTPUT:
             if name in arguments:
                 arguments[name] = self.labels.by_output(arguments[name], is_spread="metrics" in name)

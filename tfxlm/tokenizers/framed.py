@@ -82,6 +82,7 @@ class Framed(Vocabulary):
         padding_side: str | None = None,
         return_attention_mask: bool | None = None,
         return_tensors: str | None = None,
+        verbose: bool = True,
     ) -> BatchEncoding:
         """Pads encodings, for example to collate examples into a batch.
 
@@ -95,6 +96,7 @@ class Framed(Vocabulary):
             padding_side: ``"right"`` or ``"left"``; None for the tokenizer's.
             return_attention_mask: whether to give `attention_mask`; True if None.
             return_tensors: ``"np"`` or ``"tf"``; lists if None.
+            verbose: taken for scripts that give it; there is nothing to warn of.
 
         Returns:
             The padded encoding, with rows of shape ``(batch, length)``.
