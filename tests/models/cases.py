@@ -89,7 +89,7 @@ class Case:
 
     @property
     def is_eager(self) -> bool:
-        """How habits run it: one class in graphs, and the others eagerly, as tracing costs seconds; in the sweep none."""
+        """How habits run it: one class in graphs, others eagerly but in a sweep, as tracing costs seconds."""
         return not SWEEP and str(self) != "TFXLMWithLMHeadModel"
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,14 @@ def test_weights_of_layers_with_lora() -> None:
         quantized.quantize("int8")
     with pytest.raises(InputError, match=r"has LoRA weights for dense, which is quantized .* layer.enable_lora\(2\)"):
         quantized.load_own_variables(store | {"2": np.ones(3)})
+
+
+def test_what_an_application_has_frozen_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with quick_replacement():
+            pass
+        assert gc.get_freeze_count() >= frozen > 0
+    finally:
+        gc.unfreeze()

@@ -116,7 +116,7 @@ def test_padding_of_arrays(tokenizer: XLMTokenizer) -> None:
     padded = tokenizer.pad(batch, padding="max_length", max_length=5, return_tensors="np")
     assert padded["input_ids"].tolist() == [[0, 20, 1, 2, 2]]
     assert padded["token_type_ids"].tolist() == [[0] * 5]
-    assert "attention_mask" not in tokenizer.pad(batch, return_attention_mask=False)
+    assert "attention_mask" not in tokenizer.pad(batch, return_attention_mask=False, verbose=False)
 
 
 @pytest.mark.parametrize(
