@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
+import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import tensorflow as tf
@@ -14,6 +18,7 @@ from tfxlm.tokenizers.in_graph import GraphTokenizer
 
 SWEEP = os.environ.get("TFXLM_SWEEP", "") not in ("", "0")
 needs_data = pytest.mark.skipif("TFXLM_DATA" not in os.environ, reason="TFXLM_DATA is not set")
+T = TypeVar("T")
 _TEXTS = tf.TensorSpec([None], tf.string)
 
 
@@ -39,18 +44,49 @@ def differences(tokenizer: Any, run: Any, texts: Sequence[bytes], langs: Sequenc
     return [(text, lang, ids, others) for text, lang, ids, others in rows if ids != others]
 
 
-def lines_of_data() -> Iterator[str]:
-    """Yields every cell of every table and line that there is, in all languages."""
+# How names of files call languages that have another code.
+CODES = {"eng": "en", "deu": "de", "fra": "fr", "zho": "zh", "jpn": "ja", "tha": "th", "arb": "ar", "rus": "ru"}
+CODES |= {"swa": "sw", "swh": "sw"}
+OTHERS = ("en", "de", "fr", "zh", "ja", "th", "ar", "ru", "sw", "it")
+
+
+def texts_of_data() -> list[tuple[str, str]]:
+    """Returns every cell of every table, every line and every string of JSON that there is, with its language."""
+    found: dict[tuple[str, str], None] = {}
     for path in sorted(Path(os.environ["TFXLM_DATA"]).rglob("*")):
-        if path.suffix in (".txt", ".tsv", ".jsonl", ".conll") and path.name != "MANIFEST.tsv":
-            for line in path.read_text(encoding="utf-8").split("\n"):
-                yield from filter(None, line.split("\t"))
+        names = [CODES.get(name, name) for name in re.split(r"[._-]", path.name)]
+        langs = [name for name in names if name in OTHERS]
+        if not langs or path.suffix not in (".txt", ".tsv", ".jsonl", ".conll", ".gz", ".json"):
+            continue
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+            if path.suffix.startswith(".json"):
+                documents = [json.load(file)] if path.suffix == ".json" else map(json.loads, file)
+                found |= dict.fromkeys((text, langs[0]) for document in documents for text in _strings(document))
+                continue
+            for line in file.read().split("\n"):
+                # Of translations each column is in a language of its own.
+                cells = zip(line.split("\t"), [*langs, *["en"] * 9] if len(langs) > 1 else langs * 99, strict=False)
+                found |= dict.fromkeys(cells)
+    return [(text, lang) for text, lang in found if text]
 
 
-def batches(texts: Sequence[str]) -> Iterator[list[bytes]]:
-    """Cuts texts into batches of 1 to 1024."""
-    start, sizes = 0, (1, 2, 31, 32, 1024)
-    while start < len(texts):
-        size = sizes[start % len(sizes)] if start < 5000 else 1024
-        yield [text.encode() for text in texts[start : start + size]]
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
+
+
+def lines_of_data() -> list[str]:
+    """Returns the texts alone, each once."""
+    return list(dict.fromkeys(text for text, _ in texts_of_data()))
+
+
+def batches(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cuts rows into batches of 1 to 1024."""
+    sizes, start = itertools.chain((1, 2, 31, 32, 1024) * 5, itertools.repeat(1024)), 0
+    while start < len(rows):
+        size = next(sizes)
+        yield rows[start : start + size]
         start += size

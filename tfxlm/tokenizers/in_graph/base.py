@@ -115,18 +115,19 @@ class GraphTokenizer(tf.Module):
         """Makes what `_piece_ids` needs."""
         raise NotImplementedError
 
-    def piece_ids(self, text: tf.Tensor, lang: tf.Tensor | None = None) -> tf.RaggedTensor:
+    def piece_ids(self, text: tf.Tensor, lang: tf.Tensor | None = None, are_words: bool = False) -> tf.RaggedTensor:
         """Returns the ids of texts, without special tokens around them.
 
         Args:
             text: string (batch,).
             lang: string (batch,): language codes; None where the tokenizer was made for one language or has none.
+            are_words: whether each text is one word: Chinese, Japanese and Thai ones may then be of any length.
 
         Returns:
             int32 (batch, None).
         """
         text = utf8.valid(text)
-        return self._pieces_of(text, self.languages.indices(text, lang))
+        return self._pieces_of(text, self.languages.indices(text, lang, are_words))
 
     def _piece_ids(self, texts: tf.Tensor, languages: tf.Tensor) -> tf.RaggedTensor:
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -52,12 +53,13 @@ class GraphLanguages(tf.Module):
         """Whether texts must say which language they are in."""
         return self._fixed is None and self._ids is not None
 
-    def indices(self, text: tf.Tensor, lang: tf.Tensor | None) -> tf.Tensor:
+    def indices(self, text: tf.Tensor, lang: tf.Tensor | None, are_words: bool = False) -> tf.Tensor:
         """Returns the index of each text's code in `codes`, int32 (batch,).
 
         Args:
             text: string (batch,).
             lang: string (batch,): language codes; None where all are in one language.
+            are_words: whether each text is one word, so that there is nothing to cut.
 
         Raises:
             LanguageError: texts have to say their language, or must not.
@@ -68,15 +70,16 @@ class GraphLanguages(tf.Module):
             )
         if lang is not None and self._fixed is not None:
             raise LanguageError(f"This tokenizer was made for texts in {self._fixed!r}: leave lang out.")
+        check = tf.identity if are_words else functools.partial(self._cut, text)
         if lang is None or self._table is None:
-            return self._cut(text, tf.zeros(tf.shape(text), tf.int32))
+            return check(tf.zeros(tf.shape(text), tf.int32))
         found = self._table.lookup(lang)
         same = tf.debugging.Assert(
             tf.reduce_all(tf.shape(lang) == tf.shape(text)), ["lang must have as many entries as text."], summarize=1
         )
         known = tf.debugging.Assert(tf.reduce_all(found >= 0), [self._message], summarize=1)
         with tf.control_dependencies([same, known]):
-            return self._cut(text, tf.identity(found))
+            return check(tf.identity(found))
 
     def _cut(self, text: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
         """Checks that texts are cut into words where nothing in a graph can do it; returns the indices."""

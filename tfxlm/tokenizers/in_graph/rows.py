@@ -23,7 +23,7 @@ def rows_of_words(
     """
     shape = tf.shape(words)
     langs = None if lang is None else tf.repeat(lang, shape[1])
-    pieces = tokenizer.piece_ids(tf.reshape(words, [-1]), langs)
+    pieces = tokenizer.piece_ids(tf.reshape(words, [-1]), langs, are_words=True)
     sizes = tf.reshape(tf.cast(pieces.row_lengths(), tf.int32), shape)
     rows = tf.RaggedTensor.from_row_lengths(pieces.flat_values, tf.reduce_sum(sizes, axis=1), validate=False)
     inputs = tokenizer.frame(rows, None, lang, lang)
