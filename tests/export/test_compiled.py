@@ -13,6 +13,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tests.export.asked import TRIED, Asked, as_text, check
 from tests.export.conftest import Exports
 from tests.export.support import export, unchecked
+from tests.models.battery import perturb, random_inputs
 from tests.models.families import FAMILIES, SWEEP
 from tfxlm.export import export_model
 from tfxlm.models import TFXLMForMultipleChoice, TFXLMForQuestionAnswering
@@ -51,6 +52,22 @@ def test_the_encoder_of_every_family_compiles(asked: Asked, tmp_path: Path) -> N
     with pytest.raises(tf.errors.InvalidArgumentError, match="more rows than the largest of batch_buckets, 6"):
         loaded(**{name: tf.concat([value, value], axis=0) for name, value in request.items()})
     assert model.base_model.remove_padding
+
+
+def test_ids_of_the_family_without_a_tokenizer_of_its_own_compile(tmp_path: Path) -> None:
+    """XLM-RoBERTa-XL, whose texts only a sweep asks about."""
+    family = FAMILIES[2]
+    model = perturb(family.cls("ForSequenceClassification")(family.small))
+    with unchecked():
+        options: dict[str, Any] = {"length_buckets": LENGTHS[:1], "batch_buckets": BATCHES[-1:], "signatures": ["ids"]}
+        folder = export_model(model, None, tmp_path / "jit", jit=True, **options)
+    assert any("MatMul" in {node.op for node in function.node_def} for function in compiled_functions(folder))
+    # Signatures take no token types.
+    inputs = {name: random_inputs(family.small, lengths=(5, 3, 7))[name] for name in ("input_ids", "attention_mask")}
+    request = {"input_ids": inputs["input_ids"], "lengths": inputs["attention_mask"].sum(1)}
+    run = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    found = run(**{name: tf.constant(value, tf.int32) for name, value in request.items()})
+    np.testing.assert_allclose(found["scores"], tf.nn.softmax(model(inputs).logits), atol=1e-5)
 
 
 @pytest.mark.parametrize("asked", FAMILIES[1:2], ids=str, indirect=True)

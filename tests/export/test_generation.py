@@ -16,7 +16,7 @@ from tests.models.battery import perturb
 from tests.models.families import FAMILIES, XLM, Family
 from tests.tokenizers.toy import MERGES, toy_vocabulary
 from tests.tokenizers.toy_pieces import trained
-from tfxlm import TFXLMForSequenceClassification, XLMRobertaTokenizer, XLMTokenizer
+from tfxlm import Client, Server, TFXLMForSequenceClassification, XLMRobertaTokenizer, XLMTokenizer
 from tfxlm.errors import InputError
 from tfxlm.export import export_model
 
@@ -117,6 +117,36 @@ def test_texts_are_those_of_generate(
             assert answer["serving_default/texts"][row, text] == expected
     for name in ("ids", "lengths", *(("scores",) if it.is_xlm else ())):
         np.testing.assert_allclose(answer[f"generate_ids/{name}"], answer[f"serving_default/{name}"], atol=1e-5)
+
+
+def test_a_client_has_the_texts(exported: dict[Family, Exported], answers: dict[Family, Any]) -> None:
+    folders = {it.path.parent.name: it.path.parent for it in exported.values()}
+    with Server(folders, rest_port=0, grpc_port=0) as server, Client(grpc=server.grpc_address) as client:
+        for family, it in exported.items():
+            name, answer = it.path.parent.name, answers[family]
+            given: dict[str, Any] = {"lang": LANGS} if it.is_xlm else {"seed": SEEDS}
+            found = client.generate_text(name, TEXTS, batch_size=2, **given)
+            assert [[one.text for one in row] for row in found] == answer["serving_default/texts"].tolist()
+            for row, news in enumerate(found):
+                for text, one in enumerate(news):
+                    size = answer["serving_default/lengths"][row, text]
+                    assert one.ids == tuple(answer["serving_default/ids"][row, text, :size].tolist())
+                    assert one.score == (
+                        pytest.approx(answer["serving_default/scores"][row, text]) if it.is_xlm else None
+                    )
+            if it.is_xlm:
+                with pytest.raises(InputError, match="draws nothing: leave seed out"):
+                    client.generate_text(name, "x", seed=1, lang=LANGS[0])
+            else:
+                assert client.generate_text(name, TEXTS[0], seed=SEEDS[0]) == found[0]
+                assert len(client.generate_text(name, TEXTS)) == len(TEXTS)
+                for seed, message in (
+                    (-1, "below 2\\*\\*31"),
+                    ([1, 2], "got 2 seeds for 1 rows"),
+                    (True, "whole number"),
+                ):
+                    with pytest.raises(InputError, match=message):
+                        client.generate_text(name, "x", seed=seed)
 
 
 @pytest.mark.parametrize("family", GENERATION, ids=str)

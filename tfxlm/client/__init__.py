@@ -9,7 +9,7 @@ with explain_missing("The client", "tfxlm"):
     from tfxlm.client.metadata import ModelMetadata, Signature, TensorSpec, VersionStatus
     from tfxlm.client.retries import Retry
     from tfxlm.client.text_requests import TextRequest
-    from tfxlm.client.text_results import Answer, Choice, FilledMask, Labelled, LabelledWord, Span
+    from tfxlm.client.text_results import Answer, Choice, FilledMask, Generated, Labelled, LabelledWord, Span
     from tfxlm.client.transport import Tls
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Client",
     "DType",
     "FilledMask",
+    "Generated",
     "Labelled",
     "LabelledWord",
     "ModelMetadata",

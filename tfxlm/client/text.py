@@ -8,16 +8,18 @@ import numpy as np
 from tfxlm.client.calls import Predict
 from tfxlm.client.casting import cast_inputs
 from tfxlm.client.core import Core, Link, model_ref
-from tfxlm.client.metadata import ModelMetadata
+from tfxlm.client.metadata import ModelMetadata, Signature
 from tfxlm.client.steps import Operation, Steps
 from tfxlm.client.text_requests import (
     Task,
     TextOptions,
     TextRequest,
     Texts,
+    checked_seeds,
     language_inputs,
     languages,
     nested_rows,
+    seed_inputs,
     text_rows,
     text_tensors,
 )
@@ -27,6 +29,7 @@ from tfxlm.client.text_results import (
     read_choices,
     read_filled,
     read_found_words,
+    read_generated,
     read_labelled,
     read_labelled_words,
 )
@@ -54,6 +57,7 @@ CHOOSE = Task(
 )
 FILL_MASK = Task("fill masks", _TEXT, frozenset({"tokens", "ids", "scores"}))
 EMBED = Task("embed texts", _TEXT, frozenset({"embedding"}))
+GENERATE = Task("go on from texts", _TEXT, frozenset({"texts", "lengths", "ids"}), numbers=frozenset({"seed"}))
 
 
 class TextOperations(Core[Link]):
@@ -284,6 +288,44 @@ class TextOperations(Core[Link]):
         return _one_of(found, is_one)
 
     @Operation
+    def generate_text(
+        self,
+        model: str,
+        texts: Texts,
+        *,
+        seed: int | Sequence[int] | None = None,
+        lang: Languages = None,
+        **options: Unpack[TextOptions],
+    ) -> Steps[Any]:
+        """Goes on from texts, as the options say that the model was exported with.
+
+        Args:
+            model: name under which the model is served.
+            texts: one text or many.
+            seed: of the draws, for all texts or for each; drawn anew by default.
+            lang: language codes of the texts.
+            **options: those of `TextRequest`.
+
+        Returns:
+            A tuple of `Generated`, the best first, as many as the export gives; or a list of such for each text.
+
+        Raises:
+            InputError: the model does not generate or draws nothing, or an argument does not fit.
+            LanguageError: languages are missing or not taken, or a text is not cut into words.
+            ServingError: the server answered with an error or was not reached.
+        """
+        rows, is_one = text_rows(text=texts)
+        seeds = checked_seeds(seed, len(rows["text"]))
+
+        def numbers(signature: Signature, part: slice, count: int) -> dict[str, np.ndarray]:
+            return seed_inputs(model, signature, None if seeds is None else seeds[part], count)
+
+        found = yield from self._ask_texts(
+            model, GENERATE, rows, {"lang": lang}, options, lambda outputs, _: read_generated(outputs), numbers
+        )
+        return _one_of(found, is_one)
+
+    @Operation
     def embed(
         self, model: str, texts: Texts, *, lang: Languages = None, **options: Unpack[TextOptions]
     ) -> Steps[np.ndarray]:
@@ -317,6 +359,7 @@ class TextOperations(Core[Link]):
         langs: Mapping[str, Languages],
         options: TextOptions,
         read: Callable[[Outputs, Mapping[str, Any]], Any],
+        numbers: Callable[[Signature, slice, int], Mapping[str, np.ndarray]] = lambda *_: {},
     ) -> Steps[list[Any]]:
         """Asks about rows of texts, some at a time.
 
@@ -327,6 +370,7 @@ class TextOperations(Core[Link]):
             langs: language codes by input.
             options: of the call.
             read: from outputs, and the rows that were sent, to what the rows give.
+            numbers: of a signature, for a part of the rows, so many: what it takes beside them.
         """
         request = TextRequest.of(options)
         ref = model_ref(model, request.version, request.label)
@@ -345,9 +389,12 @@ class TextOperations(Core[Link]):
                 metadata: ModelMetadata,
                 tensors: Mapping[str, Any] = tensors,
                 part_codes: Mapping[str, Sequence[str] | None] = part_codes,
+                part: slice = part,
             ) -> Predict:
                 name, signature = task.find(metadata)
+                rows = min(request.batch_size, count - part.start)
                 inputs = {**tensors, **language_inputs(model, signature, part_codes, is_settled)}
+                inputs |= numbers(signature, part, rows)
                 return Predict(ref, name, *cast_inputs(metadata, name, inputs))
 
             outputs = yield from self._predict(ref, fit, self._deadline(request.timeout))

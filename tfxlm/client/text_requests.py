@@ -25,6 +25,7 @@ class Task:
         outputs: that the signature has.
         without: outputs that tell the signature of another task.
         counts: the input that says how many texts of a row are real.
+        numbers: inputs, a number for each row, that a signature may have as well.
     """
 
     what: str
@@ -32,6 +33,7 @@ class Task:
     outputs: frozenset[str]
     without: frozenset[str] = frozenset()
     counts: str | None = None
+    numbers: frozenset[str] = frozenset()
 
     def find(self, metadata: ModelMetadata) -> tuple[str, Signature]:
         """Finds the signature, whatever its name.
@@ -44,7 +46,7 @@ class Task:
             signature = metadata.signatures[name]
             taken = {given for given in signature.inputs if not given.startswith("lang")}
             given = set(signature.outputs)
-            if taken == wanted and self.outputs <= given and not self.without & given:
+            if taken - self.numbers == wanted and self.outputs <= given and not self.without & given:
                 return name, signature
         known = "; ".join(
             f"{name} ({', '.join(signature.inputs)} -> {', '.join(signature.outputs)})"
@@ -262,3 +264,42 @@ def text_tensors(texts: Mapping[str, Sequence[Any]], counts: str | None) -> dict
         if counts is not None:
             tensors[counts] = np.array(sizes, np.int32)
     return tensors
+
+
+def seed_inputs(model: str, signature: Signature, seeds: Sequence[int] | None, rows: int) -> dict[str, np.ndarray]:
+    """Returns the seeds that a signature takes: those that are given, or new ones.
+
+    Args:
+        model: its name, for messages.
+        signature: the signature.
+        seeds: of each row; None for any.
+        rows: how many there are.
+
+    Raises:
+        InputError: seeds are given, and the model draws nothing.
+    """
+    if "seed" in signature.inputs:
+        drawn = np.random.default_rng().integers(2**31, size=rows) if seeds is None else np.asarray(seeds)
+        return {"seed": drawn.astype(np.int32)}
+    if seeds is not None:
+        raise InputError(
+            f"Model {model!r} draws nothing: leave seed out. Draws are for exports with "
+            'export_model(..., generation={"do_sample": True}).'
+        )
+    return {}
+
+
+def checked_seeds(seed: int | Sequence[int] | None, rows: int) -> list[int] | None:
+    """Returns a seed for each row.
+
+    Raises:
+        InputError: seeds are no whole numbers of 31 bits, or not as many as there are rows.
+    """
+    if seed is None:
+        return None
+    seeds: list[Any] = list(seed) if isinstance(seed, Iterable) else [seed] * rows
+    if any(isinstance(one, bool) or not isinstance(one, int | np.integer) or not 0 <= one < 2**31 for one in seeds):
+        raise InputError(f"seed must be a whole number of 0 or more below 2**31, or one for each text, got {seed!r}.")
+    if len(seeds) != rows:
+        raise InputError(f"seed must be one for all, or one for each row; got {len(seeds)} seeds for {rows} rows.")
+    return [int(one) for one in seeds]

@@ -106,6 +106,21 @@ class FilledMask:
     score: float
 
 
+@dataclass(frozen=True)
+class Generated:
+    """A text that a model has written.
+
+    Attributes:
+        text: what is new of it.
+        ids: its tokens, the end of the text among them where it came.
+        score: of beam search, the beam's score; None otherwise.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    score: float | None = None
+
+
 def read_labelled(outputs: Outputs) -> list[Labelled]:
     """Reads the labels of texts."""
     rows = zip(outputs["label"], outputs["score"], outputs["scores"], strict=True)
@@ -173,3 +188,18 @@ def read_filled(outputs: Outputs, top_k: int | None) -> list[tuple[tuple[FilledM
         )
         filled.append(tuple(masks))
     return filled
+
+
+def read_generated(outputs: Outputs) -> list[tuple[Generated, ...]]:
+    """Reads the texts that go on from each text."""
+    rows = []
+    for row, lengths in enumerate(outputs["lengths"].tolist()):
+        scores = outputs["scores"][row].tolist() if "scores" in outputs else [None] * len(lengths)
+        texts, ids = outputs["texts"][row], outputs["ids"][row]
+        rows.append(
+            tuple(
+                Generated(str(texts[place]), tuple(ids[place, :length].tolist()), scores[place])
+                for place, length in enumerate(lengths)
+            )
+        )
+    return rows

@@ -26,13 +26,13 @@ def export_model(
     model: TFPreTrainedModel,
     tokenizer: Any,
     path: str | Path,
-    *,
     version: int | None = None,
     signatures: Chosen | None = None,
     dtype: str | None = None,
     length_buckets: Sequence[int] | None = None,
-    batch_buckets: Sequence[int] | None = None,
     jit: bool | None = None,
+    *,
+    batch_buckets: Sequence[int] | None = None,
     lang: str | None = None,
     max_length: int | None = None,
     truncation: str = LONGEST_FIRST,
@@ -131,7 +131,8 @@ def export_model(
             (and of choices): it needs `length_buckets`, and `batch_buckets` where batches have many sizes, as those of
             TensorFlow Serving without ``allowed_batch_sizes``. Tokenizers and answers stay outside, on the CPU; of
             generation, the whole loop is compiled. Padding is computed, too, and ids that the model does not have are
-            not refused. It pays on GPU and TPU.
+            not refused. It pays on GPU and TPU, where the server has XLA: on a CPU the stock one must be started with
+            ``--xla_cpu_compilation_enabled=true``.
         lang: language code of all texts, which then do not say theirs.
         max_length: most tokens of a row of texts, special ones included; what model and tokenizer take by default.
         truncation: what is cut of pairs that are longer: "longest_first", "only_first" or "only_second".
