@@ -70,9 +70,9 @@ def their_step(subject: Subject, inputs: Arrays, jit: bool, dtype: str = "float3
     import transformers
 
     inputs, grid = masked(inputs)
+    # For good: layers ask for it when they are first called, too, and all peers of a process have the same.
     tf_keras.mixed_precision.set_global_policy(dtype)
     model = subject.model(transformers, subject.language_model)(subject.config_of(transformers))
-    tf_keras.mixed_precision.set_global_policy("float32")
     # It has no loss of its own.
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORED)
     model.compile(optimizer=tf_keras.optimizers.Adam(RATE), loss=loss, jit_compile=jit)

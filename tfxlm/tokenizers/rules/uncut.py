@@ -10,20 +10,26 @@ _SPACES = "\u3000\\s"
 _MARKS = "\u3001\u3002\uff0c\uff01\uff1f\uff1b\uff1a"
 
 
-def _long(letters: str, most: int) -> str:
-    return f"[{letters}]{{{most + 1},}}"
+def _uncut(letters: str, most: int, most_beside_spaces: int, marks: str = "") -> str:
+    """Writes the pattern of texts that nobody cut.
+
+    Args:
+        letters: of the language, as what stands between brackets.
+        most: letters in a row of a text that has no space at all.
+        most_beside_spaces: the same in other texts.
+        marks: punctuation. Beside a letter it tells only where there are no spaces: in a text that is cut, setting
+            it apart is for the rules that follow.
+    """
+    signs = [f"[{letters}]{{{most + 1},}}", *([f"[{letters}][{marks}]", f"[{marks}][{letters}]"] if marks else [])]
+    return f"[{letters}]{{{most_beside_spaces + 1},}}|^[^{_SPACES}]*(?:{'|'.join(signs)})[^{_SPACES}]*$"
 
 
-def _unparted(letters: str) -> str:
-    # Where there are spaces, marks may stand beside a word: setting them apart is for the rules that follow.
-    return f"^[^{_SPACES}]*(?:[{letters}][{_MARKS}]|[{_MARKS}][{letters}])[^{_SPACES}]*$"
-
-
-#: Patterns by language code: more letters in a row than words have, or no space at all and punctuation beside a letter.
+#: Patterns by language code. Of the 30,526 Chinese and 10,808 Thai texts there are to try, rjieba and PyThaiNLP cut
+#: none so that it has them. Words in katakana are longer, and Thai has spaces between phrases.
 UNCUT: Mapping[str, str] = MappingProxyType(
     {
-        "zh": f"{_long(_HAN, 11)}|{_unparted(_HAN)}",
-        "ja": f"{_long(_HAN + _KANA, 15)}|{_unparted(_HAN + _KANA)}",
-        "th": _long(_THAI, 22),
+        "zh": _uncut(_HAN, 11, 22, _MARKS),
+        "ja": _uncut(_HAN + _KANA, 15, 40, _MARKS),
+        "th": _uncut(_THAI, 22, 22),
     }
 )
