@@ -23,6 +23,12 @@ def test_version_folders_are_whole_numbers(tiny_folder: Path) -> None:
     assert version_folders(tiny_folder) == {9: tiny_folder / "9", 10: tiny_folder / "10"}
 
 
+def test_numbers_that_fit_into_no_message_are_no_versions(tmp_path: Path) -> None:
+    for name in (str(2**63 - 1), str(2**63), "9" * 200):
+        (tmp_path / name).mkdir()
+    assert version_folders(tmp_path) == {2**63 - 1: tmp_path / str(2**63 - 1)}
+
+
 def test_the_newest_version_is_the_highest_number_not_the_last_name(tiny_folder: Path) -> None:
     models = ModelManager({"tiny": ServedModel(tiny_folder)})
     models.load()

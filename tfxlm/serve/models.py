@@ -18,12 +18,15 @@ from tfxlm.serve.warmup import replay_warmup
 
 _LOG = logging.getLogger("tfxlm.serve")
 
+# Statuses and messages have an int64 for the version.
+_VERSIONS_BELOW = 2**63
+
 # Versions whose folders are gone and that still have a status.
 _REMEMBERED = 100
 
 
 def version_folders(path: Path) -> dict[int, Path]:
-    """Finds the version folders of an export: folders with a whole number for a name.
+    """Finds the version folders of an export: folders with a whole number for a name, which fits into an int64.
 
     Args:
         path: folder of a model, for example `exported/intent` with the version `exported/intent/1`.
@@ -40,7 +43,7 @@ def version_folders(path: Path) -> dict[int, Path]:
     return {
         int(entry.name): entry
         for entry in entries
-        if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()
+        if entry.name.isascii() and entry.name.isdecimal() and int(entry.name) < _VERSIONS_BELOW and entry.is_dir()
     }
 
 
