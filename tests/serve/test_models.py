@@ -269,6 +269,30 @@ def test_a_version_goes_when_its_last_request_is_answered(plus: Path) -> None:
     assert old.status.state == "END"
 
 
+def test_a_version_of_the_same_number_in_another_folder_takes_over(plus: Path) -> None:
+    elsewhere = plus / "elsewhere"
+    save_plus_model(elsewhere / "3", 30)
+    (plus / "broken" / "3").mkdir(parents=True)
+    models = ModelManager({"plus": ServedModel(plus, labels={"stable": 3})})
+    models.load()
+    (problem,) = models.refresh({"plus": ServedModel(plus / "broken")})
+    assert "saved_model.pb is missing" in problem
+    assert (answer(models), states(models)) == (3, {3: "AVAILABLE"})
+    with ThreadPoolExecutor(1) as pool:
+        with models.serving(ModelRef("plus")) as old:
+            change = pool.submit(models.refresh, {"plus": ServedModel(elsewhere, labels={"stable": 3})})
+            while old.status.state != "UNLOADING":
+                assert not change.done()
+            assert (answer(models), answer(models, version=3)) == (30, 30)  # new requests have the new folder
+            assert old.predict("serving_default", {"x": np.zeros(1, np.float32)})["y"].tolist() == [3]
+            assert not change.done()
+        assert change.result(30) == ()
+    assert (old.status.state, states(models), answer(models, label="stable")) == ("END", {3: "AVAILABLE"}, 30)
+    new = models.find(ModelRef("plus"))
+    models.refresh({"plus": ServedModel(plus / "2" / ".." / "elsewhere")})  # the same place
+    assert models.find(ModelRef("plus")) is new
+
+
 def test_models_follow_a_new_configuration(plus: Path, tiny_folder: Path) -> None:
     models = ModelManager({"plus": ServedModel(plus, ALL, {"stable": 1}), "old": ServedModel(plus)}, [tiny_folder])
     models.load()
