@@ -22,6 +22,7 @@ from tensorflow_serving.apis import (
 from tfxlm.errors import ConfigError, InputError, ServingError
 from tfxlm.serve.answering import Answering, code_of
 from tfxlm.serve.calls import (
+    Hold,
     Prepared,
     model_ref,
     prepare_classify,
@@ -107,13 +108,13 @@ async def _answered(answering: Answering, name: str, message: bytes, context: gr
     asked: list[str] = []  # the model's name, once a model of that name was found
     failure: BaseException | None = None
 
-    def read(stack: ExitStack, body: bytes) -> Prepared:
+    def read(stack: ExitStack, body: bytes, hold: Hold) -> Prepared:
         def find(spec: Any) -> Any:
             servable = stack.enter_context(answering.models.serving(model_ref(spec)))
             asked.append(servable.name)
             return servable
 
-        prepared = prepare(find, _parsed(request_class, body), answering.limits.max_request_bytes)
+        prepared = prepare(find, _parsed(request_class, body), answering.limits.max_request_bytes, hold)
         return Prepared(prepared.calls, lambda outputs: prepared.finish(outputs).SerializeToString())
 
     start, left = time.perf_counter(), context.time_remaining()
@@ -121,7 +122,7 @@ async def _answered(answering: Answering, name: str, message: bytes, context: gr
     try:
         with answering.gate.entered() as place:
             place.hold(len(message))
-            return await answering.answer(read, message, seconds)
+            return await answering.answer(read, message, seconds, place.hold)
     except Exception as error:
         failure = serving_error(error)
         raise failure from error
