@@ -75,7 +75,7 @@ def questions() -> list[Question]:
 
 
 # CANCELLED is what gRPC says for a server that did not look at a call in time.
-_GRPC_CODES = {"DEADLINE_EXCEEDED": "LOST", "UNAVAILABLE": "LOST", "CANCELLED": "RESOURCE_EXHAUSTED"}
+_GRPC_CODES = {"DEADLINE_EXCEEDED": "LOST", "UNAVAILABLE": "LOST", "CANCELLED": "LATE"}
 _HTTP_CODES = {200: "OK", 429: "RESOURCE_EXHAUSTED", 503: "LOST", 504: "LOST"}
 
 
@@ -100,6 +100,8 @@ class Asker:
             counts.seconds.append(time.perf_counter() - start)
         elif code == "RESOURCE_EXHAUSTED":
             counts.refused += 1
+        elif code == "LATE":
+            counts.late += 1
         elif code == "LOST":
             counts.lost += 1
         else:
@@ -141,7 +143,7 @@ async def closed_loop(asker: Asker, seconds: float, clients: int) -> float:
 
     start = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
-    if counts.failed or counts.lost or counts.refused:
+    if counts.failed or counts.lost or counts.late or counts.refused:
         raise RuntimeError(f"not every request of the closed loop was answered: {counts.failed or counts}")
     return counts.accepted / (time.perf_counter() - start)
 
@@ -277,7 +279,8 @@ async def measure(
                 await asyncio.sleep(max(1.0, seconds / 60))
                 say(
                     f"{counts.offered} offered, {counts.accepted} accepted, {counts.refused} refused, "
-                    f"{counts.lost} lost, {dict(counts.failed)} failed, {resident_megabytes(server.pid):.0f} MB"
+                    f"{counts.late} late, {counts.lost} lost, {dict(counts.failed)} failed, "
+                    f"{resident_megabytes(server.pid):.0f} MB"
                 )
 
         watching, start = asyncio.create_task(watch()), time.perf_counter()

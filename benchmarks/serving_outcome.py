@@ -20,6 +20,9 @@ MEMORY_RATIO = 1.05
 class Counts:
     """What became of requests: accepted are those with an answer, lost those with none at all.
 
+    Late are those that gRPC gave up because the server did not take them in in time: nobody refused them, and a client
+    may send them again.
+
     `behind` is by how many seconds the program that asks was late at most: so much of the times is its own.
     """
 
@@ -29,6 +32,7 @@ class Counts:
     behind: float = 0.0
     failed: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
+    late: int = 0
 
     @property
     def accepted(self) -> int:
@@ -75,7 +79,7 @@ class Outcome:
     def bounds(self) -> dict[str, tuple[str, bool]]:
         """Returns each bound: what was measured, and whether it is kept."""
         counts, swaps = self.counts, len(self.megabytes)
-        answered = counts.accepted + counts.refused + counts.lost + counts.failed.total()
+        answered = counts.accepted + counts.refused + counts.late + counts.lost + counts.failed.total()
         # A request waits behind a full queue at most; twice that allows for versions that are being loaded.
         places = self.max_queued + (os.cpu_count() or 1)
         slowest = 1.0 + counts.behind + 2 * places * self.taken / max(1, counts.accepted)
@@ -118,12 +122,15 @@ class Outcome:
         counts, megabytes = self.counts, [self.first_megabytes, *self.megabytes]
         console = Console(width=140)
         table = Table("figure", "value", title="The embedded server at twice its capacity")
-        accepted, refused = (f"{n} ({n / max(1, counts.offered):.0%})" for n in (counts.accepted, counts.refused))
+        accepted, refused, late = (
+            f"{n} ({n / max(1, counts.offered):.0%})" for n in (counts.accepted, counts.refused, counts.late)
+        )
         for name, value in (
             ("capacity, closed loop", f"{self.capacity:.0f} requests/s"),
             ("offered, open loop", f"{counts.offered}, {self.rate:.0f} requests/s"),
             ("accepted", accepted),
             ("refused (429, RESOURCE_EXHAUSTED)", refused),
+            ("not taken in in time (CANCELLED)", late),
             ("failed", str(counts.failed.total())),
             ("lost", str(counts.lost)),
             ("accepted: p50, p95, p99", ", ".join(f"{1000 * counts.percentile(p):.0f} ms" for p in (50, 95, 99))),

@@ -207,6 +207,7 @@ def test_the_stock_server_in_its_place(plus: Path, tmp_path: Path) -> None:
         "port": "1",
         "rest_api_port": "8501",
         "rest_api_timeout_in_ms": "30000",
+        "allow_version_labels_for_unavailable_models": "true",
         "model_config_file_poll_wait_seconds": "0",
         "file_system_poll_wait_seconds": "1",
         "enable_batching": "true",

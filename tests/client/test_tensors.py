@@ -8,7 +8,7 @@ from tensorflow.core.framework import tensor_pb2
 
 from tfxlm.client import messages
 from tfxlm.client.dtypes import DTYPES, STRING, DType
-from tfxlm.client.tensors import read_tensor, tensor_bytes, write_tensor
+from tfxlm.client.tensors import declared_bytes, read_tensor, tensor_bytes, write_tensor
 from tfxlm.errors import InputError
 
 
@@ -55,6 +55,16 @@ def test_one_entry_per_value_with_the_last_repeated(dtype: DType) -> None:
     np.testing.assert_array_equal(read_tensor(proto, "x"), expected)
     parsed = tf.io.parse_tensor(proto.SerializeToString(), tf.as_dtype(proto.dtype))
     np.testing.assert_array_equal(parsed.numpy(), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
+def test_what_a_message_declares_is_what_its_array_takes(dtype: DType) -> None:
+    whole, short = messages.TensorProto(), messages.TensorProto(dtype=dtype.number)
+    write_tensor(whole, sample(dtype), "x")
+    short.tensor_shape.dim.add(size=1000)
+    getattr(short, dtype.field).extend([b"long"] if dtype.is_string else [1])
+    for proto in (whole, short):
+        assert declared_bytes(proto, "x") == tensor_bytes(read_tensor(proto, "x"))
 
 
 def test_arrays_of_other_layouts_are_written_in_order() -> None:

@@ -14,7 +14,7 @@ from tfxlm.client.metadata import Signature
 from tfxlm.errors import InputError, ServingError
 from tfxlm.serve import BatchingParameters
 from tfxlm.serve.answering import Answering, Limits
-from tfxlm.serve.calls import Call, Prepared
+from tfxlm.serve.calls import Call, Hold, Prepared
 from tfxlm.serve.metrics import Metrics
 from tfxlm.serve.models import ModelManager
 
@@ -43,7 +43,7 @@ class Model:
             assert self.leave.wait(30)
         return {"y": np.array(len(self.asked))}
 
-    def prepare(self, stack: ExitStack, body: bytes) -> Prepared:
+    def prepare(self, stack: ExitStack, body: bytes, hold: Hold) -> Prepared:
         calls = [Call(self, name, {}) for name in body.decode().split()]  # type: ignore[arg-type]
         return Prepared(calls, lambda outputs: str([int(output["y"]) for output in outputs]).encode())
 
@@ -61,6 +61,25 @@ async def until(event: threading.Event) -> None:
 def test_all_are_answered(batching: BatchingParameters | None) -> None:
     model, answering = Model(), make(batching)
     assert asyncio.run(answering.answer(model.prepare, b"a b c", 30)) == b"[1, 2, 3]"
+    answering.close()
+
+
+@pytest.mark.parametrize("batching", BATCHING)
+@pytest.mark.parametrize(("size", "on_the_loop"), [(1000, True), (1_000_000, False)])
+def test_what_becomes_large_is_counted_and_not_read_on_the_event_loop(
+    batching: BatchingParameters | None, size: int, on_the_loop: bool
+) -> None:
+    model, answering, held, readers = Model(), make(batching), [], []
+
+    def prepare(stack: ExitStack, body: bytes, hold: Hold) -> Prepared:
+        hold(size)
+        readers.append(threading.current_thread())
+        return model.prepare(stack, body, hold)
+
+    assert asyncio.run(answering.answer(prepare, b"a b", 30, held.append)) == b"[1, 2]"
+    assert held == [size - 3]  # beyond the body itself
+    (reader,) = readers
+    assert (reader is threading.main_thread()) == (on_the_loop and batching is not None)
     answering.close()
 
 

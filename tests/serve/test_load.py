@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -34,9 +35,41 @@ def test_nothing_is_lost(tmp_path: Path, batching: BatchingParameters | None) ->
     with Server({MODEL: tmp_path / MODEL}, batching=batching, **options) as server:
         assert asyncio.run(scenario(server)) == 2
     assert (counts.lost, counts.failed) == (0, {})
-    assert counts.accepted + counts.refused == counts.offered
+    assert counts.accepted + counts.refused + counts.late == counts.offered
     assert counts.accepted > 0
     assert counts.refused > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "refused", "late", "lost", "failed"),
+    [
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 1, 0, 0, {}),
+        (grpc.StatusCode.CANCELLED, 0, 1, 0, {}),
+        (grpc.StatusCode.UNAVAILABLE, 0, 0, 1, {}),
+        (grpc.StatusCode.INTERNAL, 0, 0, 0, {"INTERNAL": 1}),
+    ],
+)
+def test_what_is_given_up_by_grpc_is_not_taken_for_refused(
+    code: grpc.StatusCode, refused: int, late: int, lost: int, failed: dict[str, int]
+) -> None:
+    async def answer(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
+        return await context.abort(code, "")
+
+    async def scenario() -> Counts:
+        server, counts = grpc.aio.server(), Counts()
+        handler = grpc.unary_unary_rpc_method_handler(answer)
+        service = "tensorflow.serving.PredictionService"
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Predict": handler}),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with asking("http://127.0.0.1:1", f"127.0.0.1:{port}", [question({})]) as asker:
+            next(asker._numbers)  # the first one goes over REST
+            await asker.ask(counts)
+        await server.stop(0)
+        return counts
+
+    counts = asyncio.run(scenario())
+    assert (counts.refused, counts.late, counts.lost, counts.failed) == (refused, late, lost, failed)
 
 
 def outcome(**changes: Any) -> Outcome:
@@ -58,6 +91,12 @@ def outcome(**changes: Any) -> Outcome:
         "exit_status": 0,
     }
     return Outcome(**{**good, **changes})
+
+
+def test_requests_that_grpc_gave_up_are_accounted_for() -> None:
+    counts = Counts(100, 30, 0, 0.0, Counter(), [0.5] * 60, late=10)
+    assert outcome(counts=counts).is_good
+    assert not outcome(counts=Counts(100, 0, 0, 0.0, Counter(), [0.5] * 60, late=40)).is_good  # none was refused
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,12 @@ def test_version_folders_are_whole_numbers(tiny_folder: Path) -> None:
     assert version_folders(tiny_folder) == {9: tiny_folder / "9", 10: tiny_folder / "10"}
 
 
+def test_numbers_that_fit_into_no_message_are_no_versions(tmp_path: Path) -> None:
+    for name in (str(2**63 - 1), str(2**63), "9" * 200):
+        (tmp_path / name).mkdir()
+    assert version_folders(tmp_path) == {2**63 - 1: tmp_path / str(2**63 - 1)}
+
+
 def test_the_newest_version_is_the_highest_number_not_the_last_name(tiny_folder: Path) -> None:
     models = ModelManager({"tiny": ServedModel(tiny_folder)})
     models.load()
@@ -261,6 +267,30 @@ def test_a_version_goes_when_its_last_request_is_answered(plus: Path) -> None:
             assert not change.done()
         change.result(30)
     assert old.status.state == "END"
+
+
+def test_a_version_of_the_same_number_in_another_folder_takes_over(plus: Path) -> None:
+    elsewhere = plus / "elsewhere"
+    save_plus_model(elsewhere / "3", 30)
+    (plus / "broken" / "3").mkdir(parents=True)
+    models = ModelManager({"plus": ServedModel(plus, labels={"stable": 3})})
+    models.load()
+    (problem,) = models.refresh({"plus": ServedModel(plus / "broken")})
+    assert "saved_model.pb is missing" in problem
+    assert (answer(models), states(models)) == (3, {3: "AVAILABLE"})
+    with ThreadPoolExecutor(1) as pool:
+        with models.serving(ModelRef("plus")) as old:
+            change = pool.submit(models.refresh, {"plus": ServedModel(elsewhere, labels={"stable": 3})})
+            while old.status.state != "UNLOADING":
+                assert not change.done()
+            assert (answer(models), answer(models, version=3)) == (30, 30)  # new requests have the new folder
+            assert old.predict("serving_default", {"x": np.zeros(1, np.float32)})["y"].tolist() == [3]
+            assert not change.done()
+        assert change.result(30) == ()
+    assert (old.status.state, states(models), answer(models, label="stable")) == ("END", {3: "AVAILABLE"}, 30)
+    new = models.find(ModelRef("plus"))
+    models.refresh({"plus": ServedModel(plus / "2" / ".." / "elsewhere")})  # the same place
+    assert models.find(ModelRef("plus")) is new
 
 
 def test_models_follow_a_new_configuration(plus: Path, tiny_folder: Path) -> None:

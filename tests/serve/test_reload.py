@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,28 @@ def test_models_policies_and_labels_follow(server: Server, reload: Any, plus: Pa
     assert (ask(server, "plus", label="old"), ask(server, "plus"), ask(server, "other")) == (1, 2, 2)
     reload(f"model_config_list {{ {entry('plus', plus)} }}")
     assert server.model_names == ("plus",)
+
+
+def test_a_model_moves_to_another_folder_and_no_request_is_lost(server: Server, reload: Any, plus: Path) -> None:
+    save_plus_model(plus / "moved" / "2", 20)
+    answers, done = [], threading.Event()
+
+    def keep_asking() -> None:
+        with Client(grpc=server.grpc_address) as client:
+            while not done.is_set():
+                answers.append(client.predict("plus", {"x": [0.0]})["y"].tolist()[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(keep_asking)
+        try:
+            for path, expected in ((plus / "moved", 20), (plus, 2)):
+                reload(f"model_config_list {{ {entry('plus', path)} }}")
+                assert ask(server, "plus") == expected
+        finally:
+            done.set()
+        asking.result(30)
+    assert set(answers) <= {2, 20}
+    assert answers
 
 
 @pytest.mark.parametrize(

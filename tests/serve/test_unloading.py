@@ -13,6 +13,7 @@ from tfxlm.client.transport import ModelRef
 from tfxlm.errors import ServingError
 from tfxlm.serve.model_config import ServedModel
 from tfxlm.serve.models import ModelManager
+from tfxlm.serve.responses import metadata_response
 from tfxlm.serve.servable import Servable
 
 
@@ -55,6 +56,23 @@ def test_what_is_being_loaded_while_all_is_unloaded_goes_too(plus: Path, monkeyp
     go.set()
     loading.join(30)
     assert [servable.status.state for servable in loaded] == ["END"]  # and the other was never begun
+
+
+def test_metadata_of_a_version_that_goes_meanwhile_is_that_of_the_next(
+    plus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ModelManager({"plus": ServedModel(plus)})
+    models.load()
+    new = models.find(ModelRef("plus"))
+    old = Servable("plus", 1, plus / "2")
+    old.load(lambda _: None)
+    old.unload()
+    found = iter([old, new])
+    monkeypatch.setattr(models, "find", lambda _: next(found))
+    spec, signatures = metadata_response(models, ModelRef("plus"))
+    assert (spec.version.value, list(signatures.signature_def)) == (2, list(new.signature_defs))
+    assert signatures.signature_def
+    models.unload_all()
 
 
 def test_a_version_is_found_while_it_takes_over(plus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

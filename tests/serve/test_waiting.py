@@ -16,12 +16,14 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from tensorflow.core.framework import types_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serve.conftest import CLASSIFY
 from tests.serve.held import Held, in_progress, wait_until
 from tfxlm.client import Client, messages
 from tfxlm.errors import ServingError
-from tfxlm.serve import BatchingParameters, Server
+from tfxlm.serve import BatchingParameters, Server, calls
 from tfxlm.serve.models import ModelManager
 
 # A client that does not try again by itself, where it could.
@@ -119,6 +121,42 @@ def test_places_of_those_who_gave_up_are_free_at_once(
         assert first.result(30)["scores"].shape == (2, 3)
         assert last.result(30)["upper"].tolist() == ["A"]
         assert held.calls == ["serving_default", "upper"]
+
+
+@pytest.mark.parametrize("batching", [None, BatchingParameters(num_batch_threads=1)])
+def test_small_messages_of_large_tensors_count_as_what_they_become(
+    tiny_folder: Path, batching: BatchingParameters | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight of the largest requests fit; these take a few bytes each, and become as large."""
+    readers = []
+    read = calls.read_tensor
+
+    def noted(*arguments: Any) -> Any:
+        readers.append(threading.current_thread().name)
+        return read(*arguments)
+
+    monkeypatch.setattr(calls, "read_tensor", noted)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "tiny", "half_plus_three"
+    request.inputs["x"].dtype = types_pb2.DT_FLOAT
+    request.inputs["x"].tensor_shape.dim.add(size=100_000)
+    request.inputs["x"].float_val.append(1.0)
+    assert request.ByteSize() < 100
+    options: dict[str, Any] = {"num_threads": 9, "max_request_bytes": 400_000, "batching": batching}
+    with (
+        make(tiny_folder, **options) as server,
+        grpc.insecure_channel(server.grpc_address) as channel,
+        Held(monkeypatch) as held,
+    ):
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        answers = [predict.future(request, timeout=60) for _ in range(8)]
+        wait_until(lambda: len(readers) == 8)
+        with pytest.raises(grpc.RpcError, match=r"The server is busy: requests of \d+ bytes are waiting") as caught:
+            predict(request, timeout=60)
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        held.leave.set()
+        assert {len(it.result(30).outputs["y"].tensor_content) for it in answers} == {400_000}
+    assert "tfxlm-serve-loop" not in readers
 
 
 def test_what_was_sent_before_a_server_stops_is_answered(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

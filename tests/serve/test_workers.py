@@ -135,6 +135,15 @@ def test_a_full_gate_refuses_and_a_place_is_given_back() -> None:
     assert (gate.inside, gate.held) == (0, 0)
 
 
+def test_a_place_that_was_left_holds_nothing_more() -> None:
+    gate = Gate(2, 1, 100)
+    with gate.entered() as place:
+        place.hold(60)
+    with pytest.raises(ServingError, match="Nobody waits for this answer any more") as caught:
+        place.hold(1)  # a thread that still reads
+    assert (caught.value.code, gate.held) == ("CANCELLED", 0)
+
+
 @pytest.mark.parametrize("seconds", [-1, 0, 0.01])
 def test_time_that_is_over(seconds: float) -> None:
     began = []

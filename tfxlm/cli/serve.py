@@ -101,6 +101,8 @@ def serve(
             "rest_api_port": rest_api_port,
             "rest_api_timeout_in_ms": rest_api_timeout_in_ms,
             "model_config_file": model_config_file,
+            # Without it no configuration with labels starts: no version is there yet when the first one is read.
+            "allow_version_labels_for_unavailable_models": True,
             "model_config_file_poll_wait_seconds": round(model_config_file_poll_wait_seconds),
             "file_system_poll_wait_seconds": round(file_system_poll_wait_seconds),
             "enable_batching": enable_batching or batching_parameters_file is not None,

@@ -106,6 +106,24 @@ def read_tensor(proto: Any, name: str, max_bytes: int | None = None) -> np.ndarr
     return flat.reshape(shape)
 
 
+def declared_bytes(proto: Any, name: str) -> int:
+    """Returns how much memory the array of a `TensorProto` takes, which a message of a few bytes may make large.
+
+    Args:
+        proto: message to be read.
+        name: tensor name, for error messages.
+
+    Raises:
+        InputError: it does not say its shape, or has a type that cannot be read.
+    """
+    dtype, size = dtype_of_number(proto.dtype), math.prod(_declared_shape(proto, name))
+    if not dtype.is_string:
+        return size * dtype.numpy.itemsize
+    values = proto.string_val
+    repeated = (size - len(values)) * len(values[-1]) if values else 0
+    return size * dtype.numpy.itemsize + sum(map(len, values)) + max(0, repeated)
+
+
 def tensor_bytes(array: np.ndarray) -> int:
     """Returns how much memory an array takes, its strings included, each of which counts where it stands."""
     return array.nbytes + (sum(map(len, array.flat)) if array.dtype == object else 0)

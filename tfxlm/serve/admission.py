@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -16,22 +17,33 @@ class Place:
 
     def __init__(self, gate: "Gate") -> None:
         self._gate = gate
+        self._left = False
         self.held = 0
 
     def hold(self, size: int) -> None:
-        """Counts bytes that the request holds in memory.
+        """Counts bytes that the request holds in memory; from any thread.
 
         Raises:
-            ServingError: all requests together hold too many (`RESOURCE_EXHAUSTED`).
+            ServingError: all requests together hold too many (`RESOURCE_EXHAUSTED`), or the request has left its place
+                meanwhile (`CANCELLED`).
         """
-        if self._gate.held + size > self._gate.max_bytes:
-            raise self._gate.refusal(f"requests of {self._gate.held} bytes")
-        self._gate.held += size
-        self.held += size
+        with self._gate.counting:
+            if self._left:
+                raise ServingError("Nobody waits for this answer any more.", "CANCELLED")
+            if self._gate.held + size > self._gate.max_bytes:
+                raise self._gate.refusal(f"requests of {self._gate.held} bytes")
+            self._gate.held += size
+            self.held += size
+
+    def leave(self) -> None:
+        """Holds nothing any more."""
+        with self._gate.counting:
+            self._left = True
+            self._gate.held -= self.held
 
 
 class Gate:
-    """Lets so many requests in, and tells more of them to come again. Used from the event loop only.
+    """Lets so many requests in, and tells more of them to come again. Used from the event loop, but for `Place.hold`.
 
     Args:
         max_requests: requests inside at the same time, those that wait among them.
@@ -42,6 +54,7 @@ class Gate:
         inside: requests that have a place.
         held: bytes that they hold.
         come: requests that ever came, refused or not.
+        counting: is held while `held` changes.
     """
 
     def __init__(self, max_requests: int, max_waiting: int, max_bytes: int) -> None:
@@ -50,6 +63,7 @@ class Gate:
         self.inside = 0
         self.held = 0
         self.come = 0
+        self.counting = threading.Lock()
 
     def refusal(self, what: str) -> ServingError:
         """Makes the error of a server that has enough to do."""
@@ -71,7 +85,7 @@ class Gate:
             yield place
         finally:
             self.inside -= 1
-            self.held -= place.held
+            place.leave()
 
     async def settled(self, seconds: float) -> None:
         """Waits until no more requests come: those that were sent have been received. So many seconds at most."""

@@ -10,7 +10,7 @@ import numpy as np
 from tensorflow_serving.apis import classification_pb2, inference_pb2, model_pb2, predict_pb2, regression_pb2
 
 from tfxlm.client.casting import check_names
-from tfxlm.client.tensors import read_tensor, tensor_bytes, write_tensor
+from tfxlm.client.tensors import declared_bytes, read_tensor, tensor_bytes, write_tensor
 from tfxlm.client.transport import ModelRef
 from tfxlm.errors import InputError
 from tfxlm.serve.examples import (
@@ -50,6 +50,13 @@ class Prepared:
 # Finds the version that a ModelSpec asks for.
 Find = Callable[[Any], "Servable"]
 
+# Is told how many bytes a request becomes before it does, and may refuse that.
+Hold = Callable[[int], None]
+
+
+def hold_any(size: int) -> None:
+    """Refuses nothing."""
+
 
 def model_ref(spec: Any) -> ModelRef:
     """Reads which model a ModelSpec asks for.
@@ -73,13 +80,16 @@ def model_spec(servable: Servable, signature_name: str = "") -> model_pb2.ModelS
     return spec
 
 
-def prepare_predict(find: Find, request: predict_pb2.PredictRequest, max_bytes: int | None = None) -> Prepared:
+def prepare_predict(
+    find: Find, request: predict_pb2.PredictRequest, max_bytes: int | None = None, hold: Hold = hold_any
+) -> Prepared:
     """Reads a PredictRequest; the answer is a PredictResponse.
 
     Args:
         find: finds the version.
         request: the message.
         max_bytes: the most bytes of all tensors; a small message may declare huge shapes.
+        hold: is told how many bytes they take, or `max_bytes` where they are to be refused.
 
     Raises:
         InputError: inputs, signature or filter do not fit.
@@ -89,6 +99,8 @@ def prepare_predict(find: Find, request: predict_pb2.PredictRequest, max_bytes: 
     signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     # Before anything is made of the tensors.
     check_names(signature_name, servable.signature(signature_name), set(request.inputs))
+    size = sum(declared_bytes(proto, name) for name, proto in request.inputs.items())
+    hold(size if max_bytes is None else min(size, max_bytes))
     left, inputs = max_bytes, {}
     for name in sorted(request.inputs):
         inputs[name] = read_tensor(request.inputs[name], name, left)
@@ -111,9 +123,9 @@ def _task(find: Find, spec: Any, method_name: str, rows: np.ndarray) -> Call:
 
 
 def _prepare_examples(
-    find: Find, request: Any, max_bytes: int | None, method_name: str, answer: Any, result: Any
+    find: Find, request: Any, max_bytes: int | None, hold: Hold, method_name: str, answer: Any, result: Any
 ) -> Prepared:
-    call = _task(find, request.model_spec, method_name, example_rows(request.input, max_bytes))
+    call = _task(find, request.model_spec, method_name, example_rows(request.input, max_bytes, hold))
 
     def finish(outputs: Sequence[Outputs]) -> Any:
         return answer(model_spec=model_spec(call.servable, call.signature_name), result=result(call, outputs[0]))
@@ -129,24 +141,26 @@ def _values(call: Call, outputs: Outputs) -> regression_pb2.RegressionResult:
     return regression_result(f"{call.servable}, signature {call.signature_name!r}", call.inputs, outputs)
 
 
-def prepare_classify(find: Find, request: Any, max_bytes: int | None = None) -> Prepared:
+def prepare_classify(find: Find, request: Any, max_bytes: int | None = None, hold: Hold = hold_any) -> Prepared:
     """Reads a ClassificationRequest; the answer is a ClassificationResponse.
 
     Raises:
         InputError: there are no examples, or the signature is not for them.
         ServingError: no such version.
     """
-    return _prepare_examples(find, request, max_bytes, CLASSIFY, classification_pb2.ClassificationResponse, _classes)
+    return _prepare_examples(
+        find, request, max_bytes, hold, CLASSIFY, classification_pb2.ClassificationResponse, _classes
+    )
 
 
-def prepare_regress(find: Find, request: Any, max_bytes: int | None = None) -> Prepared:
+def prepare_regress(find: Find, request: Any, max_bytes: int | None = None, hold: Hold = hold_any) -> Prepared:
     """Reads a RegressionRequest; the answer is a RegressionResponse.
 
     Raises:
         InputError: there are no examples, or the signature is not for them.
         ServingError: no such version.
     """
-    return _prepare_examples(find, request, max_bytes, REGRESS, regression_pb2.RegressionResponse, _values)
+    return _prepare_examples(find, request, max_bytes, hold, REGRESS, regression_pb2.RegressionResponse, _values)
 
 
 _RESULTS: dict[str, tuple[str, Any]] = {
@@ -158,7 +172,7 @@ _RESULTS: dict[str, tuple[str, Any]] = {
 MAX_TASKS = 64
 
 
-def prepare_multi_inference(find: Find, request: Any, max_bytes: int | None = None) -> Prepared:
+def prepare_multi_inference(find: Find, request: Any, max_bytes: int | None = None, hold: Hold = hold_any) -> Prepared:
     """Reads a MultiInferenceRequest, several signatures of one model over the same examples.
 
     Raises:
@@ -175,7 +189,7 @@ def prepare_multi_inference(find: Find, request: Any, max_bytes: int | None = No
             raise InputError(
                 f"The method_name of a task must be {' or '.join(map(repr, _RESULTS))}, got {task.method_name!r}."
             )
-    rows = example_rows(request.input, max_bytes)
+    rows = example_rows(request.input, max_bytes, hold)
     calls = [_task(find, task.model_spec, task.method_name, rows) for task in tasks]
     asked = [(call.servable, call.signature_name) for call in calls]
     if len(set(asked)) < len(asked):

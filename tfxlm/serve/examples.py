@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +23,13 @@ VALUES = "outputs"
 _OUTPUTS = {CLASSIFY: {CLASSES, SCORES}, REGRESS: {VALUES}}
 
 
-def example_rows(examples: Any, max_bytes: int | None) -> np.ndarray:
+def example_rows(examples: Any, max_bytes: int | None, hold: Callable[[int], None] = lambda size: None) -> np.ndarray:
     """Returns the serialized examples of an Input message.
 
     Args:
         examples: the message: examples, and perhaps the features they share.
         max_bytes: the most bytes of all rows; each gets a copy of what they share. None for any number.
+        hold: is told how many bytes they take, before they are made.
 
     Raises:
         InputError: there are no examples, or they become too large.
@@ -38,11 +40,13 @@ def example_rows(examples: Any, max_bytes: int | None) -> np.ndarray:
         raise InputError("The request has no examples; expected at least one.")
     # Bytes of messages one behind the other are those of both merged: an example's own features come last, and win.
     context = given.context.SerializeToString() if kind == "example_list_with_context" else b""
-    if max_bytes is not None and len(context) * len(given.examples) + given.ByteSize() > max_bytes:
+    size = len(context) * len(given.examples) + given.ByteSize()
+    if max_bytes is not None and size > max_bytes:
         raise InputError(
             f"{len(given.examples)} examples with a copy each of the context's {len(context)} bytes take more than "
             f"{max_bytes} bytes. Send fewer examples, or a smaller context."
         )
+    hold(size)
     rows = np.empty(len(given.examples), dtype=object)
     rows[:] = [context + example.SerializeToString() for example in given.examples]
     return rows

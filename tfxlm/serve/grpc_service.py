@@ -22,6 +22,7 @@ from tensorflow_serving.apis import (
 from tfxlm.errors import ConfigError, InputError, ServingError
 from tfxlm.serve.answering import Answering, code_of
 from tfxlm.serve.calls import (
+    Hold,
     Prepared,
     model_ref,
     prepare_classify,
@@ -31,6 +32,7 @@ from tfxlm.serve.calls import (
 )
 from tfxlm.serve.config_messages import CLASSES
 from tfxlm.serve.failures import serving_error
+from tfxlm.serve.health import Watching, check_health
 from tfxlm.serve.model_config import models_of
 from tfxlm.serve.models import ModelManager
 from tfxlm.serve.responses import metadata_response, status_response
@@ -42,7 +44,8 @@ SIGNATURE_DEF = "signature_def"
 # What asks about models is small; it is read on the event loop, where a large message would hold all others up.
 _MAX_QUESTION_BYTES = 64 * 1024
 
-Method = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes]]
+# What it returns is the answer; one that writes several itself returns nothing.
+Method = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes | None]]
 
 # Method -> the message it takes, and what reads it.
 _WORK: dict[str, tuple[Any, Callable[..., Prepared]]] = {
@@ -53,12 +56,15 @@ _WORK: dict[str, tuple[Any, Callable[..., Prepared]]] = {
 }
 
 
-def grpc_handlers(answering: Answering, reloading: WorkerPool) -> tuple[grpc.GenericRpcHandler, ...]:
+def grpc_handlers(
+    answering: Answering, reloading: WorkerPool, stop: asyncio.Event
+) -> tuple[grpc.GenericRpcHandler, ...]:
     """Builds the handlers of all services.
 
     Args:
         answering: answers what models have to answer.
         reloading: where new model configurations are followed, which takes as long as models take to load.
+        stop: is set when the server stops: calls that would go on without end do then.
     """
     models = answering.models
     services: dict[str, dict[str, Method]] = {
@@ -70,14 +76,24 @@ def grpc_handlers(answering: Answering, reloading: WorkerPool) -> tuple[grpc.Gen
             "GetModelStatus": _asked(get_model_status_pb2.GetModelStatusRequest, models, _get_model_status),
             "HandleReloadConfigRequest": partial(_reloaded, models, reloading),
         },
-        "grpc.health.v1.Health": {"Check": _asked(CLASSES["HealthCheckRequest"], models, _check_health)},
+    }
+    watch = partial(_watched, Watching(models, stop))
+    health = {
+        "Check": grpc.unary_unary_rpc_method_handler(
+            _guarded(_asked(CLASSES["HealthCheckRequest"], models, check_health))
+        ),
+        "Watch": grpc.unary_stream_rpc_method_handler(_guarded(watch)),
     }
     # No deserializer: a damaged message then gets INVALID_ARGUMENT like any other bad request.
-    return tuple(
-        grpc.method_handlers_generic_handler(
-            service, {name: grpc.unary_unary_rpc_method_handler(_guarded(method)) for name, method in methods.items()}
-        )
-        for service, methods in services.items()
+    return (
+        *(
+            grpc.method_handlers_generic_handler(
+                service,
+                {name: grpc.unary_unary_rpc_method_handler(_guarded(method)) for name, method in methods.items()},
+            )
+            for service, methods in services.items()
+        ),
+        grpc.method_handlers_generic_handler("grpc.health.v1.Health", health),
     )
 
 
@@ -91,7 +107,7 @@ def _parsed(request_class: Any, message: bytes) -> Any:
 def _guarded(method: Method) -> Method:
     """Turns every exception of a method into a status."""
 
-    async def guarded(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def guarded(message: bytes, context: grpc.aio.ServicerContext) -> bytes | None:
         try:
             return await method(message, context)
         except Exception as error:  # the last line of defence: one bad request must not take the server down
@@ -107,13 +123,13 @@ async def _answered(answering: Answering, name: str, message: bytes, context: gr
     asked: list[str] = []  # the model's name, once a model of that name was found
     failure: BaseException | None = None
 
-    def read(stack: ExitStack, body: bytes) -> Prepared:
+    def read(stack: ExitStack, body: bytes, hold: Hold) -> Prepared:
         def find(spec: Any) -> Any:
             servable = stack.enter_context(answering.models.serving(model_ref(spec)))
             asked.append(servable.name)
             return servable
 
-        prepared = prepare(find, _parsed(request_class, body), answering.limits.max_request_bytes)
+        prepared = prepare(find, _parsed(request_class, body), answering.limits.max_request_bytes, hold)
         return Prepared(prepared.calls, lambda outputs: prepared.finish(outputs).SerializeToString())
 
     start, left = time.perf_counter(), context.time_remaining()
@@ -121,7 +137,7 @@ async def _answered(answering: Answering, name: str, message: bytes, context: gr
     try:
         with answering.gate.entered() as place:
             place.hold(len(message))
-            return await answering.answer(read, message, seconds)
+            return await answering.answer(read, message, seconds, place.hold)
     except Exception as error:
         failure = serving_error(error)
         raise failure from error
@@ -137,11 +153,15 @@ def _asked(request_class: Any, models: ModelManager, answer: Callable[[ModelMana
     """Answers a question about models on the event loop: a busy server still says that it is there."""
 
     async def method(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        if len(message) > _MAX_QUESTION_BYTES:
-            raise InputError(f"A {request_class.DESCRIPTOR.name} has at most {_MAX_QUESTION_BYTES} bytes here.")
-        return answer(models, _parsed(request_class, message)).SerializeToString()
+        return answer(models, _parsed_question(request_class, message)).SerializeToString()
 
     return method
+
+
+def _parsed_question(request_class: Any, message: bytes) -> Any:
+    if len(message) > _MAX_QUESTION_BYTES:
+        raise InputError(f"A {request_class.DESCRIPTOR.name} has at most {_MAX_QUESTION_BYTES} bytes here.")
+    return _parsed(request_class, message)
 
 
 def _get_model_metadata(models: ModelManager, request: Any) -> Any:
@@ -159,14 +179,10 @@ def _get_model_status(models: ModelManager, request: Any) -> Any:
     return status_response(models, model_ref(request.model_spec))
 
 
-_SERVING, _NOT_SERVING = 1, 2
-_SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
-
-
-def _check_health(models: ModelManager, request: Any) -> Any:
-    if request.service not in _SERVICES:
-        raise ServingError(f"There is no service {request.service!r} here.", "NOT_FOUND")
-    return CLASSES["HealthCheckResponse"](status=_SERVING if models.is_ready else _NOT_SERVING)
+async def _watched(watching: Watching, message: bytes, context: grpc.aio.ServicerContext) -> None:
+    """Tells a client of a service's health until one of both goes."""
+    request = _parsed_question(CLASSES["HealthCheckRequest"], message)
+    await watching.watch(request.service, lambda response: context.write(response.SerializeToString()))
 
 
 async def _reloaded(

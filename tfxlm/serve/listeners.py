@@ -25,7 +25,8 @@ _BACKLOG = 2048
 _MAX_CONNECTIONS = 900
 
 # How long a call may wait until the event loop takes it in: one in each of its turns. Nothing here counts or refuses
-# what is not in yet; gRPC itself gives up what waits longer, with the status CANCELLED.
+# what is not in yet; gRPC itself gives up what waits longer, with the status CANCELLED. grpcio 1.85 has no way to
+# RESOURCE_EXHAUSTED instead: that status is fixed, and `grpc.server.max_pending_requests` refuses nothing here.
 _MAX_WAIT_SECONDS = 2
 
 

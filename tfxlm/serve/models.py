@@ -18,12 +18,15 @@ from tfxlm.serve.warmup import replay_warmup
 
 _LOG = logging.getLogger("tfxlm.serve")
 
+# Statuses and messages have an int64 for the version.
+_VERSIONS_BELOW = 2**63
+
 # Versions whose folders are gone and that still have a status.
 _REMEMBERED = 100
 
 
 def version_folders(path: Path) -> dict[int, Path]:
-    """Finds the version folders of an export: folders with a whole number for a name.
+    """Finds the version folders of an export: folders with a whole number for a name, which fits into an int64.
 
     Args:
         path: folder of a model, for example `exported/intent` with the version `exported/intent/1`.
@@ -40,7 +43,7 @@ def version_folders(path: Path) -> dict[int, Path]:
     return {
         int(entry.name): entry
         for entry in entries
-        if entry.name.isascii() and entry.name.isdecimal() and entry.is_dir()
+        if entry.name.isascii() and entry.name.isdecimal() and int(entry.name) < _VERSIONS_BELOW and entry.is_dir()
     }
 
 
@@ -307,7 +310,8 @@ class ModelManager:
 
     def _load_version(self, name: str, version: int, folder: Path) -> ExportError | None:
         current = self._servables[name].get(version)
-        if current is not None and current.status.state == "AVAILABLE":
+        answers = current is not None and current.status.state == "AVAILABLE"
+        if current is not None and answers and current.path.resolve() == folder.resolve():
             return None
         stray = self._link_out(folder)
         if stray is not None:
@@ -319,8 +323,9 @@ class ModelManager:
         if current is not None and folder in self._failed and self._failed[folder][0] == likeness:
             return self._failed[folder][1]
         servable = Servable(name, version, folder)
-        with self._lock:
-            self._servables[name][version] = servable
+        if not answers:
+            with self._lock:
+                self._servables[name][version] = servable
         try:
             servable.load(replay_warmup)
         except ExportError as error:
@@ -329,6 +334,11 @@ class ModelManager:
             self._failed[folder] = likeness, failure
             return failure
         self._failed.pop(folder, None)
+        if current is not None and answers:
+            # The same number in another folder: the model was moved, and what answered until now goes.
+            with self._lock:
+                self._servables[name][version] = servable
+            _unload([current])
         return None
 
     def _assign_labels(

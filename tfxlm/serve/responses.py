@@ -30,5 +30,5 @@ def metadata_response(
     Raises:
         ServingError: there is no such model or version.
     """
-    servable = models.find(model)
-    return model_spec(servable), get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)
+    with models.serving(model) as servable:  # which has no signatures once it is unloaded
+        return model_spec(servable), get_model_metadata_pb2.SignatureDefMap(signature_def=servable.signature_defs)

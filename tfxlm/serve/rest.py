@@ -27,7 +27,7 @@ from tfxlm.errors import ServingError
 from tfxlm.serve.admission import time_limit
 from tfxlm.serve.answering import Answering, code_of
 from tfxlm.serve.bodies import TooLargeError, read_body
-from tfxlm.serve.calls import Call, Prepared, prepare_classify, prepare_regress
+from tfxlm.serve.calls import Call, Hold, Prepared, prepare_classify, prepare_regress
 from tfxlm.serve.examples_json import read_examples, write_classes, write_values
 from tfxlm.serve.failures import serving_error
 from tfxlm.serve.predict_json import read_request, write_answer
@@ -37,8 +37,8 @@ from tfxlm.serve.servable import Servable
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 # Reads the body of a request to a version.
-# Makes calls of the body of a request, which may become at most so many bytes.
-Reader = Callable[[Servable, bytes, int], Prepared]
+# Makes calls of the body of a request, which may become at most so many bytes, and says how many it becomes.
+Reader = Callable[[Servable, bytes, int, Hold], Prepared]
 
 HEALTH, READINESS = "/healthz", "/readyz"
 
@@ -126,8 +126,8 @@ def rest_app(answering: Answering, metrics_path: str | None) -> Starlette:
     return app
 
 
-def _read_predict(servable: Servable, body: bytes, max_bytes: int) -> Prepared:
-    del max_bytes  # JSON has as many values as it says
+def _read_predict(servable: Servable, body: bytes, max_bytes: int, hold: Hold) -> Prepared:
+    del max_bytes, hold  # JSON has as many values as it says
     signature_name, inputs, form = read_request(body, servable.signature)
     servable.check(signature_name, inputs)
     return Prepared([Call(servable, signature_name, inputs)], lambda outputs: write_answer(outputs[0], form))
@@ -140,10 +140,11 @@ def _read_examples(
     servable: Servable,
     body: bytes,
     max_bytes: int,
+    hold: Hold,
 ) -> Prepared:
     request = request_class()
     read_examples(body, request)
-    prepared = prepare(lambda _: servable, request, max_bytes)
+    prepared = prepare(lambda _: servable, request, max_bytes, hold)
     return Prepared(prepared.calls, lambda outputs: write(prepared.finish(outputs)))
 
 
@@ -160,15 +161,15 @@ async def _answered(answering: Answering, verb: str, reader: Reader, request: Re
     limits, start = answering.limits, time.perf_counter()
     failure: BaseException | None = None
 
-    def read(stack: ExitStack, body: bytes) -> Prepared:
-        return reader(stack.enter_context(answering.models.serving(model)), body, limits.max_request_bytes)
+    def read(stack: ExitStack, body: bytes, hold: Hold) -> Prepared:
+        return reader(stack.enter_context(answering.models.serving(model)), body, limits.max_request_bytes, hold)
 
     async def answer() -> bytes:
         with answering.gate.entered() as place:
             async with time_limit(limits.seconds):
                 body = await read_body(request, limits.max_request_bytes, place.hold, answering.inflating.run)
             left = limits.seconds - (time.perf_counter() - start)
-            return await _while_there(request, answering.answer(read, body, left))
+            return await _while_there(request, answering.answer(read, body, left, place.hold))
 
     try:
         return _json(200, await answer())

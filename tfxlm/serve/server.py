@@ -15,6 +15,7 @@ from tfxlm.errors import InputError, ServingError
 from tfxlm.serve.answering import Answering, Limits
 from tfxlm.serve.batching_parameters import BatchingParameters
 from tfxlm.serve.grpc_service import grpc_handlers
+from tfxlm.serve.health import MAX_WATCHERS
 from tfxlm.serve.listeners import GrpcListener, Listener, RestListener
 from tfxlm.serve.metrics import Metrics, Monitoring
 from tfxlm.serve.model_config import ServedModel, checked_models, read_model_config
@@ -263,12 +264,17 @@ class Server:
         limits, (rest_port, grpc_port) = self._limits, self._wanted_ports
         answering = Answering(models, limits, Metrics(), self._batching)
         reloading = WorkerPool(1, "tfxlm-serve-reload")
-        max_calls = limits.num_threads + limits.max_queued + _QUESTIONS
+        max_calls = limits.num_threads + limits.max_queued + _QUESTIONS + MAX_WATCHERS
         tls = self._ssl_config
         listeners: tuple[Listener, ...] = (
             RestListener(rest_app(answering, self._monitoring.path), self._host, rest_port, tls),
             GrpcListener(
-                grpc_handlers(answering, reloading), self._host, grpc_port, tls, limits.max_request_bytes, max_calls
+                grpc_handlers(answering, reloading, stop),
+                self._host,
+                grpc_port,
+                tls,
+                limits.max_request_bytes,
+                max_calls,
             ),
         )
         try:
@@ -278,6 +284,7 @@ class Server:
             # What was sent before is answered: it may still wait for this loop, where nothing has counted it.
             await answering.gate.settled(min(_SETTLE_SECONDS, self.drain_seconds))
         finally:
+            stop.set()  # also where it did not come to that
             # Both at once: neither takes anything new while the other's requests finish.
             await asyncio.gather(*(listener.stop(self.drain_seconds) for listener in listeners))
             answering.close()
