@@ -1,16 +1,18 @@
 """Questions about texts as methods, one for each task, written once for `Client` and `AsyncClient`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
+from tfxlm.client import text_tasks as tasks
 from tfxlm.client.calls import Predict
 from tfxlm.client.casting import cast_inputs
 from tfxlm.client.core import Core, Link, model_ref
 from tfxlm.client.metadata import ModelMetadata, Signature
 from tfxlm.client.steps import Operation, Steps
 from tfxlm.client.text_requests import (
+    Languages,
     Task,
     TextOptions,
     TextRequest,
@@ -19,12 +21,14 @@ from tfxlm.client.text_requests import (
     language_inputs,
     languages,
     nested_rows,
+    pair_languages,
     seed_inputs,
     text_rows,
     text_tensors,
 )
 from tfxlm.client.text_results import (
     Outputs,
+    one_of,
     read_answers,
     read_choices,
     read_filled,
@@ -32,32 +36,10 @@ from tfxlm.client.text_results import (
     read_generated,
     read_labelled,
     read_labelled_words,
+    stacked,
 )
 from tfxlm.client.transport import decode_text
 from tfxlm.errors import InputError
-
-Row = TypeVar("Row")
-Languages = str | Sequence[str] | None
-
-_LABELS = frozenset({"label", "score", "scores"})
-_TEXT = {"text": "lang"}
-_PAIR = {"text": "lang", "text_pair": "lang_pair"}
-
-CLASSIFY = Task("classify texts", _TEXT, _LABELS)
-CLASSIFY_PAIRS = Task("classify pairs of texts", _PAIR, _LABELS)
-REGRESS = Task("give numbers for texts", _TEXT, frozenset({"scores"}), without=frozenset({"label", "ids"}))
-REGRESS_PAIRS = Task("give numbers for pairs of texts", _PAIR, REGRESS.outputs, without=REGRESS.without)
-LABEL_WORDS = Task("label words", {"words": None}, frozenset({"label", "score"}), counts="num_words")
-LABEL_TEXT = Task("find and label words", _TEXT, frozenset({"words", "label", "score", "num_words"}))
-ANSWER = Task(
-    "answer questions", {"question": "lang", "context": "lang"}, frozenset({"answer", "score", "start", "end"})
-)
-CHOOSE = Task(
-    "choose", {"text": "lang", "choices": "lang"}, frozenset({"choice", "score", "scores"}), counts="num_choices"
-)
-FILL_MASK = Task("fill masks", _TEXT, frozenset({"tokens", "ids", "scores"}))
-EMBED = Task("embed texts", _TEXT, frozenset({"embedding"}))
-GENERATE = Task("go on from texts", _TEXT, frozenset({"texts", "lengths", "ids"}), numbers=frozenset({"seed"}))
 
 
 class TextOperations(Core[Link]):
@@ -97,11 +79,11 @@ class TextOperations(Core[Link]):
             LanguageError: languages are missing or not taken, or a text is not cut into words.
             ServingError: the server answered with an error or was not reached.
         """
-        task = CLASSIFY if text_pair is None else CLASSIFY_PAIRS
+        task = tasks.CLASSIFY if text_pair is None else tasks.CLASSIFY_PAIRS
         rows, is_one = _one_or_two(texts, text_pair)
-        langs = _pair_languages(lang, lang_pair, text_pair)
+        langs = pair_languages(lang, lang_pair, text_pair)
         found = yield from self._ask_texts(model, task, rows, langs, options, lambda outputs, _: read_labelled(outputs))
-        return _one_of(found, is_one)
+        return one_of(found, is_one)
 
     @Operation
     def regress_text(
@@ -124,11 +106,11 @@ class TextOperations(Core[Link]):
             LanguageError: languages are missing or not taken, or a text is not cut into words.
             ServingError: the server answered with an error or was not reached.
         """
-        task = REGRESS if text_pair is None else REGRESS_PAIRS
+        task = tasks.REGRESS if text_pair is None else tasks.REGRESS_PAIRS
         rows, is_one = _one_or_two(texts, text_pair)
-        langs = _pair_languages(lang, lang_pair, text_pair)
+        langs = pair_languages(lang, lang_pair, text_pair)
         found = yield from self._ask_texts(model, task, rows, langs, options, lambda outputs, _: outputs["scores"])
-        return _stacked(found, is_one)
+        return stacked(found, is_one)
 
     @Operation
     def label_words(
@@ -153,13 +135,13 @@ class TextOperations(Core[Link]):
         rows, is_one = nested_rows(words, "words")
         found = yield from self._ask_texts(
             model,
-            LABEL_WORDS,
+            tasks.LABEL_WORDS,
             {"words": rows},
             {"lang": lang},
             options,
             lambda outputs, sent: read_labelled_words(outputs, sent["words"]),
         )
-        return _one_of(found, is_one)
+        return one_of(found, is_one)
 
     @Operation
     def label_text(
@@ -177,9 +159,9 @@ class TextOperations(Core[Link]):
         """
         rows, is_one = text_rows(text=texts)
         found = yield from self._ask_texts(
-            model, LABEL_TEXT, rows, {"lang": lang}, options, lambda outputs, _: read_found_words(outputs)
+            model, tasks.LABEL_TEXT, rows, {"lang": lang}, options, lambda outputs, _: read_found_words(outputs)
         )
-        return _one_of(found, is_one)
+        return one_of(found, is_one)
 
     @Operation
     def answer(
@@ -204,9 +186,14 @@ class TextOperations(Core[Link]):
         """
         rows, is_one = text_rows(question=question, context=context)
         found = yield from self._ask_texts(
-            model, ANSWER, rows, {"lang": lang}, options, lambda outputs, sent: read_answers(outputs, sent["context"])
+            model,
+            tasks.ANSWER,
+            rows,
+            {"lang": lang},
+            options,
+            lambda out, sent: read_answers(out, sent["context"]),
         )
-        return _one_of(found, is_one)
+        return one_of(found, is_one)
 
     @Operation
     def choose(
@@ -239,9 +226,14 @@ class TextOperations(Core[Link]):
             "choices": rows * (count if is_one_row else 1),
         }
         found = yield from self._ask_texts(
-            model, CHOOSE, texts, {"lang": lang}, options, lambda outputs, sent: read_choices(outputs, sent["choices"])
+            model,
+            tasks.CHOOSE,
+            texts,
+            {"lang": lang},
+            options,
+            lambda out, sent: read_choices(out, sent["choices"]),
         )
-        return _one_of(found, is_one_prompt and is_one_row)
+        return one_of(found, is_one_prompt and is_one_row)
 
     @Operation
     def fill_mask(
@@ -284,8 +276,8 @@ class TextOperations(Core[Link]):
                 )
             return read_filled(outputs, top_k)
 
-        found = yield from self._ask_texts(model, FILL_MASK, rows, {"lang": lang}, options, read)
-        return _one_of(found, is_one)
+        found = yield from self._ask_texts(model, tasks.FILL_MASK, rows, {"lang": lang}, options, read)
+        return one_of(found, is_one)
 
     @Operation
     def generate_text(
@@ -321,9 +313,9 @@ class TextOperations(Core[Link]):
             return seed_inputs(model, signature, None if seeds is None else seeds[part], count)
 
         found = yield from self._ask_texts(
-            model, GENERATE, rows, {"lang": lang}, options, lambda outputs, _: read_generated(outputs), numbers
+            model, tasks.GENERATE, rows, {"lang": lang}, options, lambda outputs, _: read_generated(outputs), numbers
         )
-        return _one_of(found, is_one)
+        return one_of(found, is_one)
 
     @Operation
     def embed(
@@ -347,9 +339,9 @@ class TextOperations(Core[Link]):
         """
         rows, is_one = text_rows(text=texts)
         found = yield from self._ask_texts(
-            model, EMBED, rows, {"lang": lang}, options, lambda outputs, _: outputs["embedding"]
+            model, tasks.EMBED, rows, {"lang": lang}, options, lambda outputs, _: outputs["embedding"]
         )
-        return _stacked(found, is_one)
+        return stacked(found, is_one)
 
     def _ask_texts(
         self,
@@ -404,21 +396,3 @@ class TextOperations(Core[Link]):
 
 def _one_or_two(texts: Texts, text_pair: Texts | None) -> tuple[dict[str, list[str]], bool]:
     return text_rows(text=texts) if text_pair is None else text_rows(text=texts, text_pair=text_pair)
-
-
-def _pair_languages(lang: Languages, lang_pair: Languages, text_pair: Texts | None) -> dict[str, Languages]:
-    if text_pair is None:
-        if lang_pair is not None:
-            raise InputError("lang_pair is the language of text_pair, which is missing.")
-        return {"lang": lang}
-    return {"lang": lang, "lang_pair": lang if lang_pair is None else lang_pair}
-
-
-def _one_of(found: list[Row], is_one: bool) -> Row | list[Row]:
-    return found[0] if is_one else found
-
-
-def _stacked(found: list[np.ndarray], is_one: bool) -> np.ndarray:
-    if is_one:
-        return found[0]
-    return np.stack(found) if found else np.zeros((0, 0), np.float32)

@@ -12,6 +12,8 @@ from tfxlm.errors import ArgumentError, InputError, LanguageError
 # What a user gives for a text input, and what goes into a row of it.
 Texts = str | Sequence[str]
 Cell = str | Sequence[str]
+# One code for all texts, or one for each.
+Languages = str | Sequence[str] | None
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,19 @@ def language_inputs(
             "language out itself, or its export has settled it."
         )
     return {name: codes for name, codes in taken.items() if codes is not None}
+
+
+def pair_languages(lang: Languages, lang_pair: Languages, text_pair: Texts | None) -> dict[str, Languages]:
+    """Returns the languages of texts, and of second texts where there are some: those of the first by default.
+
+    Raises:
+        InputError: there is a language of second texts, and no such texts.
+    """
+    if text_pair is None:
+        if lang_pair is not None:
+            raise InputError("lang_pair is the language of text_pair, which is missing.")
+        return {"lang": lang}
+    return {"lang": lang, "lang_pair": lang if lang_pair is None else lang_pair}
 
 
 def text_tensors(texts: Mapping[str, Sequence[Any]], counts: str | None) -> dict[str, np.ndarray]:

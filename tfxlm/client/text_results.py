@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 Outputs = Mapping[str, np.ndarray]
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -203,3 +205,15 @@ def read_generated(outputs: Outputs) -> list[tuple[Generated, ...]]:
             )
         )
     return rows
+
+
+def one_of(found: list[Row], is_one: bool) -> Row | list[Row]:
+    """Returns what a single text gave, or the list of many."""
+    return found[0] if is_one else found
+
+
+def stacked(found: list[np.ndarray], is_one: bool) -> np.ndarray:
+    """Returns the array of a single text, or those of many with an axis more."""
+    if is_one:
+        return found[0]
+    return np.stack(found) if found else np.zeros((0, 0), np.float32)
