@@ -13,8 +13,9 @@ import pytest
 from tfxlm.client.metadata import Signature
 from tfxlm.errors import InputError, ServingError
 from tfxlm.serve import BatchingParameters
+from tfxlm.serve.admission import Hold
 from tfxlm.serve.answering import Answering, Limits
-from tfxlm.serve.calls import Call, Hold, Prepared
+from tfxlm.serve.calls import Call, Prepared
 from tfxlm.serve.metrics import Metrics
 from tfxlm.serve.models import ModelManager
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ from tfxlm.configs.families import FAMILIES, family_of
 from tfxlm.configs.frozen import frozen, thawed
 from tfxlm.configs.hub_options import pop_hub_options
 from tfxlm.errors import ConfigError, InputError
-from tfxlm.files import inside, make_folder, read_json, resolve_folder, write_json
+from tfxlm.files import inside, json_text, make_folder, read_json, resolve_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -275,7 +274,7 @@ class PreTrainedConfig:
         Raises:
             ConfigError: as `to_dict`.
         """
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return json_text(self.to_dict())
 
     def _stored(self) -> dict[str, Any]:
         values: dict[str, Any] = {"model_type": self.model_type}

@@ -9,6 +9,7 @@ from tfxlm.files.settings import parse_value, read_settings
 from tfxlm.files.writing import (
     atomic_file,
     atomic_folder,
+    json_text,
     make_folder,
     remove_folder,
     remove_leftovers,
@@ -23,6 +24,7 @@ __all__ = [
     "atomic_folder",
     "describe_placeholder",
     "inside",
+    "json_text",
     "leads_out",
     "make_folder",
     "parse_value",

@@ -26,6 +26,15 @@ _RANDOM_BYTES = 6  # in the names of temporary files and folders
 _RANDOM = rf"\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}{re.escape(_TEMPORARY)}"
 
 
+def json_text(obj: Mapping[str, Any], *, indent: int | None = 2) -> str:
+    """Returns an object as JSON, in the order of its keys, as `write_json` writes it.
+
+    Raises:
+        TypeError, ValueError, RecursionError: `obj` holds something that JSON cannot hold.
+    """
+    return json.dumps(dict(obj), ensure_ascii=False, indent=indent, allow_nan=False) + "\n"
+
+
 def write_json(path: str | os.PathLike[str], obj: Mapping[str, Any], *, indent: int | None = 2) -> None:
     """Writes an object as UTF-8 JSON, in the order of its keys; the file appears whole or not at all.
 
@@ -39,8 +48,7 @@ def write_json(path: str | os.PathLike[str], obj: Mapping[str, Any], *, indent: 
         OutputExistsError: see `atomic_file`.
     """
     try:
-        text = json.dumps(dict(obj), ensure_ascii=False, indent=indent, allow_nan=False) + "\n"
-        data = text.encode("utf-8")
+        data = json_text(obj, indent=indent).encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"The content for '{path}' cannot be written as JSON: {error}.") from error
     with atomic_file(path) as temporary:

@@ -75,7 +75,7 @@ class OwnLossModel(keras.Model):
             float32 scalar, the mean; the classes of `transformers` give a loss for each row.
         """
         # Loops for answers to questions name each by its singular.
-        names = {f"{name.removesuffix('s')}": name for name in self.labels.targets}
+        names = {name.removesuffix("s"): name for name in self.labels.targets}
         if isinstance(labels, Mapping):
             labels = {names.get(name, name): value for name, value in labels.items()}
         named = self.labels.named(None, labels)

@@ -4,12 +4,20 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from tfxlm.errors import ServingError
 
 # How long nothing comes before a server that stops takes it that nothing is on its way.
 _QUIET_SECONDS, _QUIET_TURNS = 0.05, 5
+
+
+# Is told how many bytes a request becomes before it does, and may refuse that.
+Hold = Callable[[int], None]
+
+
+def hold_any(size: int) -> None:
+    """Refuses nothing."""
 
 
 class Place:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfxlm.errors import ServingError
-from tfxlm.serve.admission import Gate, time_limit
+from tfxlm.serve.admission import Gate, Hold, hold_any, time_limit
 from tfxlm.serve.batching import Answers, Batcher
 from tfxlm.serve.batching_parameters import BatchingParameters
-from tfxlm.serve.calls import Call, Hold, Prepared, hold_any
+from tfxlm.serve.calls import Call, Prepared
 from tfxlm.serve.metrics import Metrics
 from tfxlm.serve.models import ModelManager
 from tfxlm.serve.servable import Servable

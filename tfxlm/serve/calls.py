@@ -13,6 +13,7 @@ from tfxlm.client.casting import check_names
 from tfxlm.client.tensors import declared_bytes, read_tensor, tensor_bytes, write_tensor
 from tfxlm.client.transport import ModelRef
 from tfxlm.errors import InputError
+from tfxlm.serve.admission import Hold, hold_any
 from tfxlm.serve.examples import (
     CLASSIFY,
     REGRESS,
@@ -49,13 +50,6 @@ class Prepared:
 
 # Finds the version that a ModelSpec asks for.
 Find = Callable[[Any], "Servable"]
-
-# Is told how many bytes a request becomes before it does, and may refuse that.
-Hold = Callable[[int], None]
-
-
-def hold_any(size: int) -> None:
-    """Refuses nothing."""
 
 
 def model_ref(spec: Any) -> ModelRef:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from tfxlm.errors import InputError, ServingError
+from tfxlm.serve.admission import Hold, hold_any
 
 if TYPE_CHECKING:
     from tfxlm.serve.servable import Servable
@@ -23,7 +23,7 @@ VALUES = "outputs"
 _OUTPUTS = {CLASSIFY: {CLASSES, SCORES}, REGRESS: {VALUES}}
 
 
-def example_rows(examples: Any, max_bytes: int | None, hold: Callable[[int], None] = lambda size: None) -> np.ndarray:
+def example_rows(examples: Any, max_bytes: int | None, hold: Hold = hold_any) -> np.ndarray:
     """Returns the serialized examples of an Input message.
 
     Args:

@@ -20,9 +20,9 @@ from tensorflow_serving.apis import (
 )
 
 from tfxlm.errors import ConfigError, InputError, ServingError
+from tfxlm.serve.admission import Hold
 from tfxlm.serve.answering import Answering, code_of
 from tfxlm.serve.calls import (
-    Hold,
     Prepared,
     model_ref,
     prepare_classify,
@@ -46,6 +46,9 @@ _MAX_QUESTION_BYTES = 64 * 1024
 
 # What it returns is the answer; one that writes several itself returns nothing.
 Method = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[bytes | None]]
+
+# What makes the handler of a method: of those that answer several times, and of all others.
+_HANDLERS, _HANDLER = {"Watch": grpc.unary_stream_rpc_method_handler}, grpc.unary_unary_rpc_method_handler
 
 # Method -> the message it takes, and what reads it.
 _WORK: dict[str, tuple[Any, Callable[..., Prepared]]] = {
@@ -76,24 +79,17 @@ def grpc_handlers(
             "GetModelStatus": _asked(get_model_status_pb2.GetModelStatusRequest, models, _get_model_status),
             "HandleReloadConfigRequest": partial(_reloaded, models, reloading),
         },
-    }
-    watch = partial(_watched, Watching(models, stop))
-    health = {
-        "Check": grpc.unary_unary_rpc_method_handler(
-            _guarded(_asked(CLASSES["HealthCheckRequest"], models, check_health))
-        ),
-        "Watch": grpc.unary_stream_rpc_method_handler(_guarded(watch)),
+        "grpc.health.v1.Health": {
+            "Check": _asked(CLASSES["HealthCheckRequest"], models, check_health),
+            "Watch": partial(_watched, Watching(models, stop)),
+        },
     }
     # No deserializer: a damaged message then gets INVALID_ARGUMENT like any other bad request.
-    return (
-        *(
-            grpc.method_handlers_generic_handler(
-                service,
-                {name: grpc.unary_unary_rpc_method_handler(_guarded(method)) for name, method in methods.items()},
-            )
-            for service, methods in services.items()
-        ),
-        grpc.method_handlers_generic_handler("grpc.health.v1.Health", health),
+    return tuple(
+        grpc.method_handlers_generic_handler(
+            service, {name: _HANDLERS.get(name, _HANDLER)(_guarded(method)) for name, method in methods.items()}
+        )
+        for service, methods in services.items()
     )
 
 

@@ -24,10 +24,10 @@ from tensorflow_serving.apis import classification_pb2, regression_pb2
 from tfxlm.client.codes import HTTP_STATUS
 from tfxlm.client.transport import ModelRef
 from tfxlm.errors import ServingError
-from tfxlm.serve.admission import time_limit
+from tfxlm.serve.admission import Hold, time_limit
 from tfxlm.serve.answering import Answering, code_of
 from tfxlm.serve.bodies import TooLargeError, read_body
-from tfxlm.serve.calls import Call, Hold, Prepared, prepare_classify, prepare_regress
+from tfxlm.serve.calls import Call, Prepared, prepare_classify, prepare_regress
 from tfxlm.serve.examples_json import read_examples, write_classes, write_values
 from tfxlm.serve.failures import serving_error
 from tfxlm.serve.predict_json import read_request, write_answer

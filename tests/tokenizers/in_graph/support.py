@@ -44,10 +44,10 @@ def differences(tokenizer: Any, run: Any, texts: Sequence[bytes], langs: Sequenc
     return [(text, lang, ids, others) for text, lang, ids, others in rows if ids != others]
 
 
-# How names of files call languages that have another code.
+# The languages of the data, and how names of files call those that have another code.
+LANGUAGES = ("en", "de", "fr", "zh", "ja", "th", "ar", "ru", "sw", "it")
 CODES = {"eng": "en", "deu": "de", "fra": "fr", "zho": "zh", "jpn": "ja", "tha": "th", "arb": "ar", "rus": "ru"}
 CODES |= {"swa": "sw", "swh": "sw"}
-OTHERS = ("en", "de", "fr", "zh", "ja", "th", "ar", "ru", "sw", "it")
 
 
 def texts_of_data() -> list[tuple[str, str]]:
@@ -55,7 +55,7 @@ def texts_of_data() -> list[tuple[str, str]]:
     found: dict[tuple[str, str], None] = {}
     for path in sorted(Path(os.environ["TFXLM_DATA"]).rglob("*")):
         names = [CODES.get(name, name) for name in re.split(r"[._-]", path.name)]
-        langs = [name for name in names if name in OTHERS]
+        langs = [name for name in names if name in LANGUAGES]
         if not langs or path.suffix not in (".txt", ".tsv", ".jsonl", ".conll", ".gz", ".json"):
             continue
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
@@ -64,9 +64,9 @@ def texts_of_data() -> list[tuple[str, str]]:
                 found |= dict.fromkeys((text, langs[0]) for document in documents for text in _strings(document))
                 continue
             for line in file.read().split("\n"):
-                # Of translations each column is in a language of its own.
-                cells = zip(line.split("\t"), [*langs, *["en"] * 9] if len(langs) > 1 else langs * 99, strict=False)
-                found |= dict.fromkeys(cells)
+                # Of translations each column is in a language of its own, and who made them is said in English.
+                rest = itertools.repeat("en" if len(langs) > 1 else langs[0])
+                found |= dict.fromkeys(zip(line.split("\t"), itertools.chain(langs, rest), strict=False))
     return [(text, lang) for text, lang in found if text]
 
 
