@@ -13,6 +13,9 @@ import tensorflow as tf
 
 # Longest wait, at the end of the process, for what is being made.
 _PATIENCE = 5.0
+# For so long no call must have come by then. TensorFlow goes on with the next numbers until what it makes ahead is
+# full, of refusals, too; a thread that it sends later never comes back, and the iterator waits for it for ever.
+_QUIET = 0.5
 
 
 def numbered(
@@ -60,6 +63,7 @@ class _Calls:
 
     _lock = threading.Lock()
     _running = 0
+    _latest = -_QUIET
     _ending = False
 
     def __init__(self, make: Callable[[int], Sequence[np.ndarray]]) -> None:
@@ -67,6 +71,7 @@ class _Calls:
 
     def __call__(self, number: Any) -> Sequence[np.ndarray]:
         with _Calls._lock:
+            _Calls._latest = time.monotonic()
             if _Calls._ending:
                 raise RuntimeError("The process ends.")
             _Calls._running += 1
@@ -78,10 +83,10 @@ class _Calls:
 
     @classmethod
     def end(cls) -> None:
-        """Lets running calls end, and begins no others."""
+        """Lets running calls end, and begins no others; returns when none come any more."""
         cls._ending = True
         until = time.monotonic() + _PATIENCE
-        while cls._running and time.monotonic() < until:
+        while (now := time.monotonic()) < until and (cls._running or now < cls._latest + _QUIET):
             time.sleep(0.001)
 
 
